@@ -1,0 +1,53 @@
+"""The only file of dify-otel on PYTHONPATH. Standard library's import machinery only; the last line cannot raise.
+
+Runs at the start of every Python process that inherits PYTHONPATH, before gevent could patch anything: a module imported
+here keeps its unpatched locks for ever (one `import concurrent.futures.thread` deadlocks Dify's first retrieval).
+"""
+
+import os
+import sys
+
+loaded = False
+
+
+def _chain(here):
+    """Run the sitecustomize that would have run without us. What it raises is its own, as without us."""
+    from importlib.machinery import PathFinder
+    from importlib.util import module_from_spec
+
+    paths = [p for p in sys.path if os.path.abspath(p or os.curdir) != here]
+    spec = PathFinder.find_spec("sitecustomize", paths)
+    if spec is None or spec.loader is None:
+        return
+    ours = sys.modules.pop("sitecustomize", None)
+    module = module_from_spec(spec)
+    sys.modules["sitecustomize"] = module
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        if ours is not None:
+            sys.modules["sitecustomize"] = ours
+
+
+def _begin(here):
+    root = os.path.dirname(os.path.dirname(here))
+    # From a checkout the two packages live in two source roots; in an installed folder or a zip side by side.
+    checkout = os.path.join(os.path.dirname(root), "instrumentors")
+    roots = [root, checkout] if os.path.isdir(os.path.join(checkout, "dify_otel_instrumentors")) else [root]
+    added = [p for p in roots if p not in sys.path]
+    sys.path.extend(added)  # behind everything: whatever Dify has wins
+    from dify_otel import start
+
+    if not start.arm():
+        for path in added:
+            sys.path.remove(path)
+
+
+_here = os.path.dirname(os.path.abspath(__file__))
+_chain(_here)
+try:
+    if os.environ.get("DIFY_OTEL_ENABLED", "true").strip().lower() not in ("false", "0", "no", "off"):
+        _begin(_here)
+    loaded = True
+except Exception as error:  # a process must start as if we were not there
+    sys.stderr.write("dify-otel: not started: %s\n" % type(error).__name__)

@@ -1,0 +1,190 @@
+"""Encodes content: bounded by the limit and not by the input, always valid JSON, without secrets, never raising.
+
+Prompts, answers, documents and arguments are whatever Dify was given: 100 MB strings, cycles, objects whose `__str__`
+raises. So values are walked with a budget of output characters; when it is spent, strings are cut, containers are
+closed and nothing more is read. No method of a foreign object is called except a mapping's or sequence's iteration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import math
+import re
+import uuid
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+CUT = "…[cut]"
+"""Marks a value that was cut."""
+DEPTH_MAX = 24
+"""Nesting deeper than this is written as its class name (cycles end here)."""
+REDACTED = "***"
+
+_escape = json.encoder.encode_basestring
+
+_SECRET_KEY = re.compile(
+    r"(?:^|[_\-.])(?:api[_\-]?key|apikey|secret|secrets|password|passwd|credential|credentials|authorization|"
+    r"access[_\-]?token|refresh[_\-]?token|auth[_\-]?token|bearer|cookie|set-cookie|private[_\-]?key|license[_\-]?key|"
+    r"client[_\-]?secret|x-api-key|session[_\-]?token)$",
+    re.IGNORECASE,
+)
+_SECRET_TEXT = re.compile(
+    r"(?i)([?&](?:sign|signature|nonce|timestamp|token|access_token|api_key|apikey|key|sig|expires|credential|"
+    r"x-amz-[a-z\-]+|x-oss-[a-z\-]+|x-goog-[a-z\-]+|ossaccesskeyid|awsaccesskeyid|se|sp|sv|sr)=)[^&#\s\"'<>]+"
+    r"|\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/=\-]{8,}"
+    r"|(://[^/\s:@]{0,256}:)[^/\s@]{1,256}(?=@)"
+)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a key's value must never be recorded, whatever the mode."""
+    return _SECRET_KEY.search(name) is not None
+
+
+def scrub(text: str) -> str:
+    """`text` without signed URL parameters, authorization values and passwords in URLs."""
+    if "=" not in text and "://" not in text and "earer" not in text and "asic" not in text and "EAR" not in text:
+        return text
+    return _SECRET_TEXT.sub(lambda m: (m.group(1) or m.group(2) or m.group(3) or "") + REDACTED, text)
+
+
+def cut(text: str, limit: int) -> str:
+    """`text`, scrubbed, at most `limit` characters."""
+    if len(text) > limit:
+        # A secret must not survive because the limit falls into it: look a little further, then cut.
+        return scrub(text[: limit + 512])[: max(0, limit - len(CUT))] + CUT
+    return scrub(text)
+
+
+def encode(value: Any, limit: int) -> str:
+    """`value` as an attribute string of at most about `limit` characters: text as it is, anything else as JSON."""
+    if isinstance(value, str):
+        return _sound(cut(str.__str__(value), limit))
+    writer = _Writer(limit)
+    writer.write(value, 0)
+    return "".join(writer.parts)
+
+
+def _sound(text: str) -> str:
+    """Lone surrogates cannot be exported as UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text
+
+
+class _Writer:
+    __slots__ = ("left", "parts")
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+        self.parts: list[str] = []
+
+    def put(self, text: str) -> None:
+        self.parts.append(text)
+        self.left -= len(text)
+
+    def write(self, value: Any, depth: int) -> None:
+        kind = type(value)
+        if value is None:
+            self.put("null")
+        elif kind is bool:
+            self.put("true" if value else "false")
+        elif kind is str:
+            self.text(value)
+        elif kind is int:
+            # int -> str is quadratic in the number of digits
+            self.put(int.__repr__(value) if value.bit_length() < 1024 else '"<int>"')
+        elif kind is float:
+            self.put(float.__repr__(value) if math.isfinite(value) else "null")
+        elif depth >= DEPTH_MAX:
+            self.text(f"<{kind.__name__}>")
+        else:
+            self.compound(value, kind, depth)
+
+    def text(self, value: str) -> None:
+        self.put(_escape(_sound(cut(value, max(self.left, len(CUT))))))
+
+    def compound(self, value: Any, kind: type, depth: int) -> None:
+        if isinstance(value, enum.Enum):
+            self.write(value.value, depth + 1)
+        elif isinstance(value, str):
+            self.text(str.__str__(value))
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            self.text(f"<{kind.__name__} {len(value)}>")
+        elif isinstance(value, Mapping):
+            self.mapping(value, depth)
+        elif isinstance(value, (Sequence, Set)):
+            self.sequence(value, depth)
+        elif isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+            self.text(value.isoformat())
+        elif isinstance(value, (uuid.UUID, decimal.Decimal)):
+            self.text(str(value)[:128])
+        elif dataclasses.is_dataclass(value) or hasattr(kind, "model_fields"):
+            self.mapping(_fields(value), depth)
+        else:
+            self.text(f"<{kind.__name__}>")
+
+    def mapping(self, value: Mapping[Any, Any], depth: int) -> None:
+        self.put("{")
+        first = True
+        mark = len(self.parts)
+        try:
+            for key, item in value.items():
+                if self.left <= len(CUT):
+                    if not first:
+                        self.put(",")
+                    self.put(f'"{CUT}":true')
+                    break
+                name = str.__str__(key) if isinstance(key, str) else _key(key)
+                mark = len(self.parts)
+                if not first:
+                    self.put(",")
+                self.put(_escape(_sound(name[:256])))
+                self.put(":")
+                first = False
+                if is_secret_name(name):
+                    self.put(f'"{REDACTED}"')
+                else:
+                    self.write(item, depth + 1)
+        except Exception:  # a foreign mapping's iteration: keep what is whole
+            if len(self.parts) - mark in (2, 3) and self.parts[-1] == ":":
+                self.put("null")
+        self.put("}")
+
+    def sequence(self, value: Any, depth: int) -> None:
+        self.put("[")
+        first = True
+        try:
+            for item in value:
+                if self.left <= len(CUT):
+                    break
+                if not first:
+                    self.put(",")
+                first = False
+                self.write(item, depth + 1)
+        except Exception:  # a foreign sequence's iteration: close after the last whole item
+            if self.parts[-1] == ",":
+                self.parts.pop()
+        self.put("]")
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, enum.Enum):
+        return str(key.value)[:256] if isinstance(key.value, (str, int)) else type(key).__name__
+    if isinstance(key, (int, float, bool)) or key is None:
+        return str(key)
+    return f"<{type(key).__name__}>"
+
+
+def _fields(value: Any) -> Mapping[str, Any]:
+    """A model's fields without calling its methods: pydantic's `model_dump` would copy everything first."""
+    fields = getattr(value, "__dict__", None)
+    if not fields and dataclasses.is_dataclass(value):
+        fields = {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
+    return {k: v for k, v in (fields or {}).items() if not k.startswith("_")}

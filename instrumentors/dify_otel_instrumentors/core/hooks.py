@@ -1,0 +1,186 @@
+"""Applies and undoes seams: one import finder, guarded post-import hooks, and what became of each target.
+
+Importing Dify's modules early would load half the standard library before gevent can patch it, so every seam waits for
+its module. A hook that raised would make Dify's own import fail; none can. Imports the standard library's import
+machinery only: this module is loaded while Dify is being imported.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from . import guard
+from .operation import Operation, Seam, Tap
+
+MARK = "__dify_otel__"
+
+
+class Outcome:
+    """What became of one target: `waiting`, `on`, `absent`, `foreign` or `failed`."""
+
+    __slots__ = ("detail", "state", "target")
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.state = "waiting"
+        self.detail = ""
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds nothing itself: lets the others find, and runs our hooks after the module has been executed."""
+
+    def __init__(self) -> None:
+        self.hooks: dict[str, list[Callable[[Any], None]]] = {}
+        self._finding: set[str] = set()
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in self.hooks or fullname in self._finding:
+            return None
+        self._finding.add(fullname)
+        try:
+            for finder in sys.meta_path:
+                if finder is self:
+                    continue
+                find = getattr(finder, "find_spec", None)
+                spec: importlib.machinery.ModuleSpec | None = find(fullname, path, target) if find else None
+                if spec is not None:
+                    if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                        spec.loader = _Loader(spec.loader, fullname, self)
+                    return spec
+            return None
+        finally:
+            self._finding.discard(fullname)
+
+    def ran(self, name: str, module: Any) -> None:
+        for hook in self.hooks.pop(name, ()):
+            try:
+                hook(module)
+            except Exception:
+                guard.failed(f"hook {name}")
+
+
+class _Loader(importlib.abc.Loader):
+    """The found loader, with our hooks after it; the module keeps its own loader and spec as without us."""
+
+    def __init__(self, loader: Any, name: str, finder: _Finder) -> None:
+        self._loader = loader
+        self._name = name
+        self._finder = finder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> Any:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        try:
+            module.__loader__ = self._loader
+            if module.__spec__ is not None:
+                module.__spec__.loader = self._loader
+        except Exception:
+            guard.failed("hooks.loader")
+        self._loader.exec_module(module)
+        self._finder.ran(self._name, sys.modules.get(self._name, module))
+
+
+_finder = _Finder()
+_applied: list[tuple[Any, str, Any]] = []
+outcomes: dict[str, list[Outcome]] = {}
+"""What became of each seam, by seam name."""
+
+
+def find_spec(fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+    """The spec of a module that has hooks, for a finder that stands in for ours; None for any other."""
+    return _finder.find_spec(fullname, path, target)
+
+
+def after_import(module: str, hook: Callable[[Any], None]) -> None:
+    """Run `hook(module)` once the module has been imported; at once if it has been."""
+    loaded = sys.modules.get(module)
+    if loaded is not None and not getattr(getattr(loaded, "__spec__", None), "_initializing", False):
+        try:
+            hook(loaded)
+        except Exception:
+            guard.failed(f"hook {module}")
+        return
+    _finder.hooks.setdefault(module, []).append(hook)
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+
+
+def apply(seams: Iterable[Seam], disabled: frozenset[str] = frozenset()) -> None:
+    """Wrap every target of every seam when its module is imported."""
+    for seam in seams:
+        if seam.name in disabled or seam.name.split(".")[0] in disabled:
+            continue
+        for target in seam.targets:
+            outcome = Outcome(target)
+            outcomes.setdefault(seam.name, []).append(outcome)
+            module, _, path = target.partition(":")
+            after_import(module, _hook(seam, path, outcome))
+
+
+def _hook(seam: Seam, path: str, outcome: Outcome) -> Callable[[Any], None]:
+    def hook(module: Any) -> None:
+        try:
+            _wrap(module, path, seam, outcome)
+        except Exception as error:
+            outcome.state, outcome.detail = "failed", type(error).__name__
+            guard.failed(f"seam {seam.name}")
+
+    return hook
+
+
+def _wrap(module: Any, path: str, seam: Seam, outcome: Outcome) -> None:
+    *parents, name = path.split(".")
+    owner = module
+    for parent in parents:
+        owner = getattr(owner, parent, None)
+        if owner is None:
+            outcome.state = "absent"
+            return
+    # The raw descriptor: fetched with getattr, a classmethod or staticmethod would lose its kind.
+    raw = vars(owner).get(name)
+    if raw is None:
+        outcome.state = "absent"
+        return
+    function = raw.__func__ if isinstance(raw, classmethod | staticmethod) else raw
+    if hasattr(function, MARK):
+        outcome.state = "on"
+        return
+    wrapped = _wrapping(function, seam)
+    if isinstance(raw, classmethod | staticmethod):
+        wrapped = type(raw)(wrapped)
+    setattr(owner, name, wrapped)
+    _applied.append((owner, name, raw))
+    outcome.state = "on"
+
+
+def _wrapping(function: Any, seam: Seam) -> Any:
+    # Loaded at the first seam, when gevent has patched: it imports OpenTelemetry's API.
+    from . import wrapper
+
+    if isinstance(seam.does, Operation):
+        return wrapper.instrument(function, seam.does)
+    if isinstance(seam.does, Tap):
+        return wrapper.tap(function, seam.does)
+    replacement = seam.does(function)
+    if replacement is not function:
+        setattr(replacement, MARK, function)
+    return replacement
+
+
+def undo() -> None:
+    """Put every wrapped function back and forget the hooks."""
+    while _applied:
+        owner, name, raw = _applied.pop()
+        setattr(owner, name, raw)
+    _finder.hooks.clear()
+    if _finder in sys.meta_path:
+        sys.meta_path.remove(_finder)
+    outcomes.clear()

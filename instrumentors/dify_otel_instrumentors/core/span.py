@@ -1,0 +1,460 @@
+"""One span's life. A `Call` gathers facts, is current while Dify's function runs, and ends once. None of it raises.
+
+Facts become attributes in one place (`Call._attributes`): dialects are applied, content passes the gate or is dropped,
+numbers stay numbers. What lies below a call (SQL, Redis, HTTP) is rolled up into it and into every call around it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from time import perf_counter, time_ns
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+from . import content, guard, metrics, rules, semconv
+from .context import CALL
+from .operation import Content, Error, Measure, Operation
+from .rules import Policy
+from .stream import relay
+
+KINDS = {
+    "internal": trace.SpanKind.INTERNAL,
+    "server": trace.SpanKind.SERVER,
+    "client": trace.SpanKind.CLIENT,
+    "producer": trace.SpanKind.PRODUCER,
+    "consumer": trace.SpanKind.CONSUMER,
+}
+
+TEXT_MAX = 1024
+"""Characters of a metadata string or an error text."""
+ITEMS_MAX = 128
+"""Elements of a list attribute."""
+DEPTH_MAX = 64
+"""Calls around a call that its SQL, Redis and HTTP are added to."""
+
+CANCELLED = (GeneratorExit,)
+
+
+class _Runtime:
+    __slots__ = ("aliases", "arms", "openinference", "policy", "tracer")
+
+    def __init__(self, tracer: trace.Tracer, policy: Policy) -> None:
+        self.tracer = tracer
+        self.policy = policy
+        self.aliases = semconv.aliases(policy.dialects)
+        self.arms = "arms" in policy.dialects
+        self.openinference = "openinference" in policy.dialects
+
+
+_runtime: _Runtime | None = None
+
+
+def configure(tracer: trace.Tracer | None, policy: Policy | None = None) -> None:
+    """From now on calls become spans of `tracer`; None: calls run untouched."""
+    global _runtime
+    rules.set_policy(policy)
+    _runtime = None if tracer is None else _Runtime(tracer, policy or Policy())
+
+
+def _plain(value: Any) -> Any:
+    """`value` as OpenTelemetry may carry it, bounded; None if it may not."""
+    kind = type(value)
+    if kind is str:
+        return value if len(value) <= TEXT_MAX else value[:TEXT_MAX]
+    if kind is int or kind is float or kind is bool or value is None:
+        return value
+    if isinstance(value, enum.Enum):
+        return _plain(value.value)
+    if isinstance(value, str):
+        return str.__str__(value)[:TEXT_MAX]
+    if isinstance(value, bool | int | float):
+        return kind.__base__(value) if kind.__base__ in (int, float) else value
+    if isinstance(value, list | tuple):
+        items = [_plain(v) for v in value[:ITEMS_MAX]]
+        return [v for v in items if isinstance(v, str | int | float | bool)] or None
+    if kind.__name__ == "UUID" or kind.__name__ == "Decimal":
+        return str(value)[:64] if kind.__name__ == "UUID" else float(value)
+    return None
+
+
+class Call:
+    """One call of an instrumented function. `state` is the concept's own scratch space while it lasts."""
+
+    __slots__ = (
+        "_began",
+        "_context",
+        "_error",
+        "_io",
+        "_late",
+        "_lent",
+        "arguments",
+        "ended",
+        "first_item",
+        "inherited",
+        "operation",
+        "parent",
+        "span",
+        "state",
+    )
+
+    def __init__(self, operation: Operation, arguments: Mapping[str, Any], parent: Call | None) -> None:
+        self.operation = operation
+        self.arguments: Mapping[str, Any] | None = arguments
+        self.parent = parent
+        self.inherited: dict[str, Any] = dict(parent.inherited) if parent is not None else {}
+        self.state: dict[str, Any] = {}
+        self.ended = False
+        self.first_item: float | None = None
+        self._error: Error | None = None
+        self._io: dict[str, list[float]] | None = None
+        self._late: dict[str, Any] = {}
+        self._began = perf_counter()
+        self.span: trace.Span = trace.INVALID_SPAN
+        self._context: Any = None
+        self._lent: Any = None
+
+    # --- facts
+
+    def elapsed(self) -> float:
+        """Seconds since the call began."""
+        return perf_counter() - self._began
+
+    def chunk(self) -> float | None:
+        """Seconds to the first piece of the answer, if there was one."""
+        return self.first_item
+
+    def note_chunk(self) -> None:
+        """A piece of the answer passed; the first one stops the clock."""
+        if self.first_item is None:
+            self.first_item = perf_counter() - self._began
+
+    def tell(self, pairs: Any) -> None:
+        """Add facts that became known while the call lasts."""
+        try:
+            self._take(pairs)
+        except Exception:
+            guard.failed(f"{self.operation.concept}.tell")
+
+    def nearest(self, concept: str) -> Call | None:
+        """The innermost call of that concept, this one included."""
+        call: Call | None = self
+        for _ in range(DEPTH_MAX):
+            if call is None or call.operation.concept == concept:
+                return call
+            call = call.parent
+        return None
+
+    def error(self, error: Error) -> None:
+        """The call failed although nothing is raised."""
+        if not self.ended:
+            self._error = error
+
+    def clear_error(self) -> None:
+        """What looked like a failure was none."""
+        self._error = None
+
+    def fact(self, key: str) -> Any:
+        """A fact told so far and not yet exported, or inherited."""
+        return self._late.get(key, self.inherited.get(key))
+
+    @property
+    def context(self) -> Any:
+        """The OpenTelemetry context in which this call is the current one."""
+        return self._context
+
+    @property
+    def failed(self) -> str | None:
+        """`error.type` if the call is known to have failed."""
+        return self._error.type if self._error else None
+
+    def io(self, kind: str, seconds: float, failed: bool = False) -> None:
+        """Something below this call took `seconds`: add it here and to the calls around."""
+        call: Call | None = self
+        for _ in range(DEPTH_MAX):
+            if call is None:
+                return
+            if call._io is None:
+                call._io = {}
+            entry = call._io.get(kind)
+            if entry is None:
+                entry = call._io[kind] = [0, 0.0, 0]
+            entry[0] += 1
+            entry[1] += seconds
+            if failed:
+                entry[2] += 1
+            call = call.parent
+
+    def lend(self, inner: Call) -> None:
+        """From the next step on, and for what is left of this one, `inner` is current in this call's place."""
+        self._lent = inner._context
+        try:
+            # Not detached here: the relay's own token, taken before this step, puts everything back.
+            otel_context.attach(inner._context)
+        except Exception:
+            guard.failed("span.lend")
+
+    def restore(self) -> None:
+        """Take back what was lent."""
+        self._lent = None
+
+    # --- life
+
+    def enter(self) -> Any:
+        try:
+            return otel_context.attach(self._lent or self._context)
+        except Exception:
+            guard.failed("span.attach")
+            return None
+
+    def leave(self, token: Any) -> None:
+        if token is None:
+            return
+        try:
+            otel_context.detach(token)
+        except Exception:
+            guard.failed("span.detach")
+
+    def observe(self, item: Any) -> None:
+        during = self.operation.during
+        if during is None:
+            return
+        try:
+            during(self, item)
+        except Exception:
+            guard.failed(f"{self.operation.concept}.during")
+
+    def finish(self, result: Any = None) -> None:
+        self._end(result)
+
+    def fail(self, error: BaseException) -> None:
+        if self.ended:
+            return
+        try:
+            if isinstance(error, CANCELLED):
+                self.state["cancelled"] = True
+                self._late["dify.stream.outcome"] = "cancelled"
+            elif self._error is None:
+                self._error = Error(type(error).__qualname__, _text(error))
+                self.state["raised"] = True
+        except Exception:
+            guard.failed("span.fail")
+        self._end(None)
+
+    def _end(self, result: Any) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        try:
+            after = self.operation.after
+            if after is not None:
+                try:
+                    self._take(after(self, result))
+                except Exception:
+                    guard.failed(f"{self.operation.concept}.after")
+            span = self.span
+            if span.is_recording():
+                if self._io:
+                    for kind, (count, seconds, failures) in self._io.items():
+                        self._late[f"dify.io.{kind}.count"] = int(count)
+                        self._late[f"dify.io.{kind}.duration"] = round(seconds, 6)
+                        if failures:
+                            self._late[f"dify.io.{kind}.errors"] = int(failures)
+                if self._error is not None:
+                    self._late["error.type"] = self._error.type
+                if self._late:
+                    span.set_attributes(self._attributes(self._late))
+                if self._error is not None:
+                    self._mark()
+        except Exception:
+            guard.failed("span.end")
+        finally:
+            try:
+                self.span.end()
+            except Exception:
+                guard.failed("span.end")
+            self.arguments = None
+            self.state = {}
+
+    def _mark(self) -> None:
+        error = self._error
+        if error is None:
+            return
+        text = None
+        if _runtime is not None and _runtime.policy.error_text and error.text:
+            text = content.encode(error.text, TEXT_MAX)
+        self.span.set_status(trace.StatusCode.ERROR, text)
+        facts = {"exception.type": error.type}
+        if text:
+            facts["exception.message"] = text
+        self.span.add_event("exception", facts)
+
+    def _take(self, pairs: Any) -> None:
+        for pair in pairs or ():
+            if type(pair) is tuple:
+                key, value = pair
+                if value is None:
+                    continue
+                if key in semconv.INHERITED:
+                    self.inherited[key] = _plain(value)
+                self._late[key] = value
+            elif type(pair) is Error:
+                self._error = pair
+            elif type(pair) is Measure:
+                metrics.record(pair.metric, pair.value, pair.labels)
+
+    def _attributes(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        runtime = _runtime
+        out: dict[str, Any] = {}
+        if runtime is None:
+            return out
+        policy, aliases = runtime.policy, runtime.aliases
+        for key, value in facts.items():
+            if type(value) is Content:
+                if not policy.content:
+                    continue
+                value = content.encode(value.value, policy.content_limit)
+            else:
+                value = _plain(value)
+            if value is None:
+                continue
+            out[key] = value
+            for alias, transform in aliases.get(key, ()):
+                if alias not in out:
+                    out[alias] = value if transform is None else transform(value)
+        return out
+
+
+class Merged:
+    """A call inside another of the same concept: its facts go to that one, and it ends nothing."""
+
+    __slots__ = ("_call", "_operation", "ended", "parent", "state")
+
+    def __init__(self, call: Call, operation: Operation) -> None:
+        self._call = call
+        self._operation = operation
+        self.ended = False
+        self.parent = call
+        self.state: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    def enter(self) -> Any:
+        return self._call.enter()
+
+    def leave(self, token: Any) -> None:
+        self._call.leave(token)
+
+    def observe(self, item: Any) -> None:
+        if self._operation.during is None:
+            return
+        try:
+            self._operation.during(self, item)
+        except Exception:
+            guard.failed(f"{self._operation.concept}.during")
+
+    def finish(self, result: Any = None) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        try:
+            if self._operation.after is not None and not self._call.ended:
+                self._call.tell(self._operation.after(self, result))
+        except Exception:
+            guard.failed(f"{self._operation.concept}.after")
+
+    def fail(self, error: BaseException) -> None:
+        # Whether the enclosing call fails as well is for the enclosing call to see.
+        try:
+            if not isinstance(error, CANCELLED) and not self._call.failed:
+                self._call.error(Error(type(error).__qualname__, _text(error)))
+        except Exception:
+            guard.failed("span.fail")
+        self.finish(None)
+
+
+def _text(error: BaseException) -> str:
+    """An exception's text. `str(error)` runs foreign code, so it happens here, guarded, and only when wanted."""
+    if not rules.policy().error_text:
+        return ""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
+    """Start a call, or None when it is not to be recorded. Never raises."""
+    runtime = _runtime
+    if runtime is None:
+        return None
+    try:
+        if otel_context.get_value("suppress_instrumentation"):
+            return None
+        around = operation.parent(arguments) if operation.parent is not None else None
+        if around is None:
+            around = otel_context.get_current()
+        enclosing: Call | None = around.get(CALL)
+        if enclosing is None:
+            # A span that only comes to be when something happens below it: now something does.
+            claim = getattr(trace.get_current_span(around), "claim", None)
+            if claim is not None:
+                claim()
+        if operation.applies is not None and not operation.applies(arguments, enclosing):
+            return None
+        if operation.merge and enclosing is not None:
+            same = enclosing if enclosing.operation.concept == operation.concept else None
+            if same is not None and not same.ended and (operation.claims is None or operation.claims(same)):
+                same.tell(operation.before(arguments, same))
+                merged = Merged(same, operation)
+                if operation.opened is not None:
+                    operation.opened(merged, arguments)
+                return merged
+        call = Call(operation, arguments, enclosing)
+        call._take(operation.before(arguments, enclosing))
+        facts = call._late
+        call._late = {}
+        name = operation.name(facts)
+        span_kind = facts.pop("span_kind", operation.span_kind)
+        held = {k: v for k, v in facts.items() if type(v) is Content} if runtime.policy.content else {}
+        start = call._attributes(
+            {**call.inherited, **{k: v for k, v in facts.items() if type(v) is not Content}}
+        )
+        if runtime.arms:
+            start["gen_ai.span.kind"] = "TASK" if span_kind == "GUARDRAIL" else span_kind
+            start["gen_ai.framework"] = "dify"
+        if runtime.openinference:
+            start["openinference.span.kind"] = semconv.SPAN_KINDS.get(span_kind, "CHAIN")
+        call.span = runtime.tracer.start_span(
+            name[:TEXT_MAX],
+            context=around,
+            kind=KINDS[operation.kind],
+            attributes=start,
+            links=facts.pop("links", None),
+            start_time=time_ns(),
+        )
+        if held and call.span.is_recording():
+            call._late.update(held)
+        call._context = trace.set_span_in_context(call.span, otel_context.set_value(CALL, call, around))
+        if operation.opened is not None:
+            operation.opened(call, arguments)
+        return call
+    except Exception:
+        guard.failed(f"{operation.concept}.begin")
+        return None
+
+
+def follow(operation: Operation, arguments: Mapping[str, Any], source: Any) -> tuple[Any, Any]:
+    """A call around a generator that already exists: `(call, relay)`, or `(None, source)` when not recorded."""
+    call = begin(operation, arguments)
+    if call is None:
+        return None, source
+    try:
+        return call, relay(source, call)
+    except Exception:
+        guard.failed(f"{operation.concept}.relay")
+        call.finish(None)
+        return None, source

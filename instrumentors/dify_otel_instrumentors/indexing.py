@@ -1,0 +1,39 @@
+"""Dataset indexing in the Celery worker: one span a run over one or more documents; embeddings nest below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import shapes
+from .core.operation import Measure, Operation
+
+
+def _operation(stage: str) -> Operation:
+    def before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+        documents = arguments.get("dataset_documents")
+        if documents is None:
+            documents = [arguments.get("dataset_document")]
+        rows = [d for d in documents if d is not None]
+        datasets = sorted({str(i) for i in (shapes.column(d, "dataset_id") for d in rows) if i})
+        yield "dify.indexing.stage", stage
+        yield "dify.indexing.document_count", len(rows)
+        yield "dify.dataset.id", datasets[0] if len(datasets) == 1 else None
+        yield "dify.document.ids", [str(i) for i in (shapes.column(d, "id") for d in rows[:64]) if i] or None
+        yield "dify.tenant_id", shapes.word(shapes.column(rows[0], "tenant_id")) if rows else None
+
+    def after(call: Any, result: Any) -> Iterator[Any]:
+        yield Measure("dify.indexing.duration", call.elapsed(), {"dify.indexing.stage": stage, "error.type": call.failed})
+
+    return Operation(
+        concept="indexing",
+        name=lambda facts: f"dataset_indexing {stage}",
+        before=before,
+        after=after,
+        span_kind="CHAIN",
+    )
+
+
+RUN = _operation("run")
+FROM_SPLITTING = _operation("split")
+FROM_INDEXING = _operation("load")

@@ -1,0 +1,407 @@
+"""Model calls: every `ModelInstance.invoke_*`, whoever makes them.
+
+Above the load balancer's retries and below every kind of app and node, so each call a user would count is one span.
+Streams are timed to their first chunk of any content; usage and finish reason arrive with the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import messages, shapes
+from .core import rules, semconv
+from .core.operation import Content, Measure, Operation
+
+_PARAMETERS = {
+    "temperature": "gen_ai.request.temperature",
+    "top_p": "gen_ai.request.top_p",
+    "top_k": "gen_ai.request.top_k",
+    "max_tokens": "gen_ai.request.max_tokens",
+    "max_completion_tokens": "gen_ai.request.max_tokens",
+    "frequency_penalty": "gen_ai.request.frequency_penalty",
+    "presence_penalty": "gen_ai.request.presence_penalty",
+    "seed": "gen_ai.request.seed",
+    "n": "gen_ai.request.choice.count",
+}
+
+
+def _model(instance: Any) -> tuple[str | None, str | None]:
+    """Provider as Dify names it (`organisation/plugin/provider`) and model; `model` became `model_name` in 1.13.1."""
+    return shapes.word(getattr(instance, "provider", None)), shapes.word(shapes.first(instance, "model_name", "model"))
+
+
+def _identity(instance: Any, operation: str | None, kind: str) -> Iterator[tuple[str, Any]]:
+    provider, model = _model(instance)
+    if operation is not None:
+        yield "gen_ai.operation.name", operation
+    yield "gen_ai.provider.name", semconv.provider_name(provider)
+    yield "gen_ai.request.model", model
+    yield "dify.model.provider", provider
+    yield "dify.model.type", kind
+    if provider and provider.count("/") == 2:
+        yield "dify.plugin.name", provider.rsplit("/", 1)[0]
+
+
+def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
+    provider, model = _model(arguments.get("self"))
+    call.state["labels"] = {"gen_ai.provider.name": semconv.provider_name(provider), "gen_ai.request.model": model}
+
+
+def _name_as(word: str) -> Any:
+    return lambda facts: f"{word} {facts.get('gen_ai.request.model') or ''}".rstrip()
+
+
+def usage_facts(usage: Any) -> Iterator[tuple[str, Any]]:
+    """Tokens and price of an `LLMUsage` or `EmbeddingUsage`; a price of 0 means unpriced, not free, and is left out."""
+    if usage is None:
+        return
+    tokens_in = shapes.first(usage, "prompt_tokens", "tokens")
+    yield "gen_ai.usage.input_tokens", tokens_in
+    yield "gen_ai.usage.output_tokens", getattr(usage, "completion_tokens", None)
+    yield "dify.usage.total_tokens", getattr(usage, "total_tokens", None)
+    details = getattr(usage, "prompt_tokens_details", None)
+    cached = shapes.first(usage, "cache_read_input_tokens", "cached_tokens", "prompt_cache_hit_tokens")
+    yield "gen_ai.usage.cache_read.input_tokens", cached if cached is not None else getattr(details, "cached_tokens", None)
+    yield "gen_ai.usage.cache_write.input_tokens", shapes.first(usage, "cache_creation_input_tokens", "cache_write_tokens")
+    details = getattr(usage, "completion_tokens_details", None)
+    reasoning = getattr(usage, "reasoning_tokens", None)
+    yield (
+        "gen_ai.usage.reasoning.output_tokens",
+        reasoning if reasoning is not None else getattr(details, "reasoning_tokens", None),
+    )
+    total = shapes.number(getattr(usage, "total_price", None))
+    if total:
+        yield "dify.usage.cost.total", total
+        yield "dify.usage.cost.input", shapes.number(getattr(usage, "prompt_price", None))
+        yield "dify.usage.cost.output", shapes.number(getattr(usage, "completion_price", None))
+        yield "dify.usage.cost.currency", shapes.word(getattr(usage, "currency", None))
+        yield "dify.usage.cost.source", "local"
+        unit = shapes.first(usage, "prompt_unit_price", "unit_price")
+        yield "dify.usage.unit_price.input", shapes.number(unit)
+        yield "dify.usage.unit_price.output", shapes.number(getattr(usage, "completion_unit_price", None))
+
+
+def _usage_measures(call: Any, usage: Any, operation: str) -> Iterator[Measure]:
+    labels = {"gen_ai.operation.name": operation, **call.state.get("labels", {})}
+    tokens_in = shapes.first(usage, "prompt_tokens", "tokens")
+    tokens_out = getattr(usage, "completion_tokens", None)
+    kind = {"chat": "llm", "embeddings": "embedding"}.get(operation, operation)
+    for direction, tokens in (("input", tokens_in), ("output", tokens_out)):
+        if tokens:
+            yield Measure("gen_ai.client.token.usage", tokens, {**labels, "gen_ai.token.type": direction})
+            yield Measure(
+                "dify.tokens",
+                tokens,
+                {"dify.operation_type": kind, "gen_ai.token.type": direction, **call.state.get("labels", {})},
+            )
+    price = shapes.number(getattr(usage, "total_price", None))
+    if price:
+        currency = shapes.word(getattr(usage, "currency", None))
+        yield Measure("dify.cost", price, {**call.state.get("labels", {}), "currency": currency})
+
+
+def _duration(call: Any, operation: str) -> Measure:
+    labels = {"gen_ai.operation.name": operation, **call.state.get("labels", {}), "error.type": call.failed}
+    return Measure("gen_ai.client.operation.duration", call.elapsed(), labels)
+
+
+def _blame(call: Any) -> None:
+    """Tell the node around a failed call what went wrong: engines name any exception of theirs alike."""
+    if call.failed:
+        node = call.nearest("node")
+        if node is not None:
+            node.state["cause"] = call.failed
+
+
+# --- chat
+
+
+def _chat_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+    instance = arguments.get("self")
+    yield from _identity(instance, "chat", "llm")
+    if arguments.get("stream", True):
+        yield "gen_ai.request.stream", True
+    parameters = arguments.get("model_parameters")
+    if isinstance(parameters, Mapping):
+        for key, name in _PARAMETERS.items():
+            value = parameters.get(key)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                yield name, value
+        form = parameters.get("response_format")
+        if isinstance(form, str) and "json" in form.lower():
+            yield "gen_ai.output.type", "json"
+    stop = arguments.get("stop")
+    if stop:
+        yield "gen_ai.request.stop_sequences", list(stop)
+    prompt = arguments.get("prompt_messages")
+    tools = arguments.get("tools")
+    yield "dify.llm.prompt_message_count", len(prompt) if isinstance(prompt, list | tuple) else None
+    if tools:
+        yield "dify.llm.tool_names", [shapes.word(getattr(t, "name", None)) for t in tools]
+    if rules.policy().content:
+        system, rest = messages.prompt(prompt)
+        yield "gen_ai.system_instructions", Content(system) if system else None
+        yield "gen_ai.input.messages", Content(rest)
+        if tools:
+            yield "gen_ai.tool.definitions", Content(messages.tools(tools))
+
+
+_KEPT_MAX = 262_144
+"""Characters of a streamed answer kept to show it; what comes after is counted only."""
+
+
+def _chat_during(call: Any, chunk: Any) -> None:
+    state = call.state
+    delta = getattr(chunk, "delta", None)
+    message = getattr(delta, "message", None)
+    text = getattr(message, "content", None)
+    calls = getattr(message, "tool_calls", None)
+    state["chunks"] = state.get("chunks", 0) + 1
+    if text or calls or getattr(message, "reasoning_content", None):
+        call.note_chunk()
+    usage = getattr(delta, "usage", None)
+    if usage is not None:
+        state["usage"] = usage
+    reason = getattr(delta, "finish_reason", None)
+    if reason:
+        state["finish"] = reason
+    if calls:
+        state.setdefault("calls", []).extend(calls[:64])
+    if text and rules.policy().content:
+        size = state.get("size", 0)
+        if size < _KEPT_MAX:
+            plain = messages.plain(text)
+            state.setdefault("text", []).append(plain)
+            state["size"] = size + len(plain)
+
+
+def _chat_after(call: Any, result: Any) -> Iterator[Any]:
+    state = call.state
+    message = getattr(result, "message", None)
+    usage = state.get("usage") or getattr(result, "usage", None)
+    calls = state.get("calls") or getattr(message, "tool_calls", None) or []
+    reason = state.get("finish") or getattr(result, "finish_reason", None)
+    normal = semconv.finish_reason(reason)
+    if normal is None and calls:
+        normal = "tool_call"
+    yield "gen_ai.response.finish_reasons", [normal] if normal else None
+    yield "gen_ai.response.model", shapes.word(getattr(result, "model", None))
+    yield from usage_facts(usage)
+    yield "dify.llm.chunk_count", state.get("chunks")
+    yield "dify.llm.tool_call_count", len(calls) if calls else None
+    first = call.chunk()
+    if first is not None:
+        yield "gen_ai.response.time_to_first_chunk", round(first, 6)
+    if rules.policy().content:
+        text = "".join(state["text"]) if "text" in state else messages.plain(getattr(message, "content", None))
+        reasoning = shapes.word(getattr(result, "reasoning_content", None))
+        if text or calls or reasoning:
+            yield "gen_ai.output.messages", Content(messages.answer(text, calls, reasoning, normal))
+    yield _duration(call, "chat")
+    if first is not None:
+        labels = {"gen_ai.operation.name": "chat", **state.get("labels", {})}
+        yield Measure("gen_ai.client.operation.time_to_first_chunk", first, labels)
+        later = state.get("chunks", 1) - 1
+        if later > 0:
+            pace = max(0.0, call.elapsed() - first) / later
+            yield Measure("gen_ai.client.operation.time_per_output_chunk", pace, labels)
+    if usage is not None:
+        yield from _usage_measures(call, usage, "chat")
+    _blame(call)
+
+
+CHAT = Operation(
+    concept="chat",
+    name=_name_as("chat"),
+    before=_chat_before,
+    during=_chat_during,
+    after=_chat_after,
+    opened=_opened,
+    kind="client",
+    span_kind="LLM",
+)
+
+# --- embeddings: `CacheEmbedding` knows the cache, `ModelInstance` the provider; together they make one span
+
+
+def _embed_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+    yield from _identity(arguments.get("self"), "embeddings", "text-embedding")
+    texts = arguments.get("texts") or arguments.get("multimodel_documents")
+    if enclosing is None or enclosing.operation.concept != "embeddings":
+        yield "dify.embeddings.input_count", len(texts) if isinstance(texts, list | tuple) else None
+        yield "dify.embeddings.input", Content(texts)
+
+
+def _embed_after(call: Any, result: Any) -> Iterator[Any]:
+    usage = getattr(result, "usage", None)
+    yield from usage_facts(usage)
+    vectors = getattr(result, "embeddings", None)
+    if isinstance(vectors, list) and vectors and isinstance(vectors[0], list | tuple):
+        yield "gen_ai.embeddings.dimension.count", len(vectors[0])
+        call.state["misses"] = len(vectors)
+    yield "gen_ai.response.model", shapes.word(getattr(result, "model", None))
+    if usage is not None:
+        yield from _usage_measures(call, usage, "embeddings")
+    yield _duration(call, "embeddings")
+    _blame(call)
+
+
+EMBED = Operation(
+    concept="embeddings",
+    name=_name_as("embeddings"),
+    before=_embed_before,
+    after=_embed_after,
+    opened=_opened,
+    kind="client",
+    span_kind="EMBEDDING",
+    merge=True,
+)
+
+
+def _cached_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+    yield from _identity(getattr(arguments.get("self"), "_model_instance", None), "embeddings", "text-embedding")
+    texts = arguments.get("texts") or arguments.get("multimodel_documents") or arguments.get("multimodal_documents")
+    query = arguments.get("text") or arguments.get("query") or arguments.get("multimodel_document")
+    yield "dify.embeddings.input_count", len(texts) if isinstance(texts, list | tuple) else 1
+    yield "dify.embeddings.input", Content(texts if texts is not None else query)
+
+
+def _cached_opened(call: Any, arguments: Mapping[str, Any]) -> None:
+    _opened(call, {"self": getattr(arguments.get("self"), "_model_instance", None)})
+
+
+def _cached_after(call: Any, result: Any) -> Iterator[Any]:
+    if isinstance(result, list) and result:
+        many = isinstance(result[0], list | tuple)
+        yield "dify.embeddings.cache_hits", max(0, (len(result) if many else 1) - call.state.get("misses", 0))
+        yield "gen_ai.embeddings.dimension.count", len(result[0]) if many else len(result)
+
+
+CACHED_EMBED = Operation(
+    concept="embeddings",
+    name=_name_as("embeddings"),
+    before=_cached_before,
+    after=_cached_after,
+    opened=_cached_opened,
+    kind="client",
+    span_kind="EMBEDDING",
+)
+
+# --- rerank
+
+
+def _rerank_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+    yield from _identity(arguments.get("self"), None, "rerank")
+    documents = arguments.get("docs")
+    yield "dify.rerank.input_count", len(documents) if isinstance(documents, list | tuple) else None
+    yield "dify.rerank.score_threshold", arguments.get("score_threshold")
+    yield "dify.rerank.top_n", arguments.get("top_n")
+    yield "gen_ai.rerank.query", Content(arguments.get("query"))
+    yield "gen_ai.rerank.input_documents", Content(documents)
+
+
+def _rerank_after(call: Any, result: Any) -> Iterator[Any]:
+    documents = getattr(result, "docs", None)
+    if isinstance(documents, list):
+        yield "dify.rerank.output_count", len(documents)
+        yield "dify.rerank.scores", [shapes.number(getattr(d, "score", None)) or 0.0 for d in documents]
+        yield "gen_ai.rerank.output_documents", Content(documents)
+    yield _duration(call, "rerank")
+    yield Measure("dify.rerank.duration", call.elapsed(), {**call.state.get("labels", {}), "error.type": call.failed})
+    _blame(call)
+
+
+RERANK = Operation(
+    concept="rerank",
+    name=_name_as("rerank"),
+    before=_rerank_before,
+    after=_rerank_after,
+    opened=_opened,
+    kind="client",
+    span_kind="RERANKER",
+)
+
+# --- moderation, speech
+
+
+def _moderation_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+    yield from _identity(arguments.get("self"), None, "moderation")
+    yield "dify.moderation.query", Content(arguments.get("text"))
+
+
+def _moderation_after(call: Any, result: Any) -> Iterator[Any]:
+    if isinstance(result, bool):
+        yield "dify.moderation.flagged", result
+    yield _duration(call, "moderation")
+    _blame(call)
+
+
+MODERATION = Operation(
+    concept="moderation-model",
+    name=_name_as("moderation"),
+    before=_moderation_before,
+    after=_moderation_after,
+    opened=_opened,
+    kind="client",
+    span_kind="GUARDRAIL",
+)
+
+
+def _to_text_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+    yield from _identity(arguments.get("self"), "speech_to_text", "speech2text")
+    yield "gen_ai.output.type", "text"
+
+
+def _to_text_after(call: Any, result: Any) -> Iterator[Any]:
+    if isinstance(result, str):
+        yield "dify.speech.transcript", Content(result)
+        yield "dify.speech.characters", len(result)
+    yield _duration(call, "speech_to_text")
+    _blame(call)
+
+
+SPEECH_TO_TEXT = Operation(
+    concept="speech",
+    name=_name_as("speech_to_text"),
+    before=_to_text_before,
+    after=_to_text_after,
+    opened=_opened,
+    kind="client",
+)
+
+
+def _to_speech_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+    yield from _identity(arguments.get("self"), "text_to_speech", "tts")
+    yield "gen_ai.output.type", "speech"
+    text = arguments.get("content_text")
+    yield "dify.tts.voice", shapes.word(arguments.get("voice"))
+    yield "dify.tts.input_chars", len(text) if isinstance(text, str) else None
+    yield "dify.speech.text", Content(text)
+
+
+def _to_speech_during(call: Any, chunk: Any) -> None:
+    call.note_chunk()
+    call.state["chunks"] = call.state.get("chunks", 0) + 1
+    if isinstance(chunk, bytes | bytearray):
+        call.state["bytes"] = call.state.get("bytes", 0) + len(chunk)
+
+
+def _to_speech_after(call: Any, result: Any) -> Iterator[Any]:
+    yield "dify.tts.chunks", call.state.get("chunks")
+    yield "dify.tts.bytes", call.state.get("bytes")
+    first = call.chunk()
+    yield "gen_ai.response.time_to_first_chunk", round(first, 6) if first is not None else None
+    yield _duration(call, "text_to_speech")
+    _blame(call)
+
+
+TEXT_TO_SPEECH = Operation(
+    concept="speech",
+    name=_name_as("text_to_speech"),
+    before=_to_speech_before,
+    during=_to_speech_during,
+    after=_to_speech_after,
+    opened=_opened,
+    kind="client",
+)

@@ -1,0 +1,43 @@
+"""Code that Dify sends to its sandbox: code nodes, template nodes and Jinja prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import shapes
+from .core.operation import Content, Measure, Operation
+
+
+def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+    yield "dify.code.language", shapes.word(arguments.get("language"))
+    code = arguments.get("code")
+    yield "dify.code.bytes", len(code) if isinstance(code, str) else None
+    yield "dify.code.preload", bool(arguments.get("preload"))
+    yield "dify.code.source", Content(code)
+
+
+def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
+    call.state["language"] = shapes.word(arguments.get("language"))
+
+
+def _after(call: Any, result: Any) -> Iterator[Any]:
+    if isinstance(result, str):
+        yield "dify.code.output", Content(result)
+    labels = {"dify.code.language": call.state.get("language")}
+    yield Measure("dify.sandbox.duration", call.elapsed(), {**labels, "error.type": call.failed})
+    if call.failed:
+        yield Measure("dify.sandbox.errors", 1, {**labels, "error.type": call.failed})
+        node = call.nearest("node")
+        if node is not None:
+            node.state["cause"] = call.failed
+
+
+EXECUTE = Operation(
+    concept="sandbox",
+    name=lambda facts: f"code_execution {facts.get('dify.code.language') or ''}".rstrip(),
+    before=_before,
+    after=_after,
+    opened=_opened,
+    kind="client",
+)

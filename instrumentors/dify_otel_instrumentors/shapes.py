@@ -1,0 +1,122 @@
+"""Shape probes: reads of Dify's objects that differ between releases or could cost Dify something.
+
+Attributes are probed, never versions compared. Database rows are read from their loaded columns only: an attribute read
+on an expired or detached SQLAlchemy object would run a query, or raise, inside somebody else's transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def column(row: Any, name: str) -> Any:
+    """A loaded column of a database row, else None. Works for plain objects and mappings too."""
+    if row is None:
+        return None
+    if isinstance(row, Mapping):
+        return row.get(name)
+    values = getattr(row, "__dict__", None)
+    if values is not None and name in values:
+        return values[name]
+    if values is not None and "_sa_instance_state" in values:
+        return None
+    return getattr(row, name, None)
+
+
+def first(holder: Any, *names: str) -> Any:
+    """The first of several attributes (newest name first) that exists and is not None."""
+    for name in names:
+        value = getattr(holder, name, None)
+        if value is not None:
+            return value
+    return None
+
+
+def word(value: Any) -> str | None:
+    """An enumeration member, UUID or string as a string."""
+    if value is None:
+        return None
+    value = getattr(value, "value", value)
+    return value if type(value) is str else str(value)
+
+
+def number(value: Any) -> float | None:
+    """A Decimal, int or float as a float."""
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def is_account(user: Any) -> bool:
+    """Whether the `user` of a request is a console account (else an end user)."""
+    return type(user).__name__ == "Account"
+
+
+def run_context(node: Any) -> Any:
+    """The ids of a node's run: on the node itself until 1.13.0, in the engine's run context afterwards."""
+    context = getattr(node, "run_context", None)
+    if isinstance(context, Mapping):
+        return context.get("_dify") or node
+    return node
+
+
+def workflow_run_id(runtime_state: Any) -> str | None:
+    """`sys.workflow_run_id` from an engine's variable pool."""
+    pool = getattr(runtime_state, "variable_pool", None)
+    if pool is None:
+        return None
+    variable = pool.get(("sys", "workflow_run_id"))
+    return word(getattr(variable, "value", None))
+
+
+SSE_EVENTS_READ = frozenset(
+    {"workflow_started", "workflow_finished", "workflow_paused", "message_end", "error", "human_input_required"}
+)
+SSE_CHUNKS = frozenset({"message", "agent_message", "text_chunk", "agent_thought"})
+_SSE_MAX = 1_000_000
+
+
+def sse_name(item: Any) -> str | None:
+    """The event's name of one item of a streamed answer, read without parsing it."""
+    if type(item) is not str:
+        return word(item.get("event")) if isinstance(item, Mapping) else None
+    if not item.startswith("data:"):
+        return None
+    at = item.find('"event"', 5, 32)
+    if at < 0:
+        return None
+    start = item.find('"', at + 7, at + 12)
+    end = item.find('"', start + 1, start + 48)
+    return item[start + 1 : end] if start > 0 and end > 0 else None
+
+
+def sse_body(item: Any) -> Mapping[str, Any]:
+    """The parsed body of one item of a streamed answer; empty when it is too large or is not JSON."""
+    if isinstance(item, Mapping):
+        return item
+    if len(item) > _SSE_MAX:
+        return {}
+    try:
+        body = json.loads(item[5:])
+    except ValueError:
+        return {}
+    return body if isinstance(body, Mapping) else {}
+
+
+def file_facts(files: Any) -> list[dict[str, Any]]:
+    """`[{id, type, transfer_method, mime_type, size}]` of uploaded files; urls are content and stay out."""
+    facts = []
+    for file in list(files or ())[:64]:
+        facts.append(
+            {
+                "id": word(first(file, "related_id", "upload_file_id", "id")),
+                "type": word(getattr(file, "type", None)),
+                "transfer_method": word(getattr(file, "transfer_method", None)),
+                "mime_type": word(getattr(file, "mime_type", None)),
+                "size": getattr(file, "size", None),
+            }
+        )
+    return facts

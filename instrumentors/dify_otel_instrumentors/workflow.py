@@ -1,0 +1,148 @@
+"""A workflow run: the graph of a workflow, chatflow or RAG pipeline, in the thread that drives the engine.
+
+`Runner.run` encloses the engine's construction, so the engine's own threads inherit this span as their parent. Its
+outcome does not arrive as an exception: the engine turns failures into events, which `EVENTS` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import shapes
+from .core.operation import Content, Error, Measure, Operation, Tap
+
+
+def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+    runner = arguments.get("self")
+    entity = getattr(runner, "application_generate_entity", None)
+    config = getattr(entity, "app_config", None)
+    workflow = getattr(runner, "_workflow", None)
+    yield "gen_ai.operation.name", "invoke_workflow"
+    app = enclosing.nearest("app") if enclosing is not None else None
+    yield "gen_ai.workflow.name", app.state.get("name") if app is not None else None
+    yield "dify.app_id", shapes.word(getattr(config, "app_id", None))
+    yield "dify.tenant_id", shapes.word(getattr(config, "tenant_id", None))
+    workflow_id = shapes.column(workflow, "id") or getattr(config, "workflow_id", None)
+    yield "dify.workflow.id", shapes.word(workflow_id)
+    yield "dify.workflow.version", shapes.word(shapes.column(workflow, "version"))
+    run_id = shapes.first(entity, "workflow_execution_id", "workflow_run_id")
+    yield "dify.workflow.run_id", shapes.word(run_id)
+    yield "gen_ai.conversation.id", shapes.word(getattr(getattr(runner, "conversation", None), "id", None))
+    yield "dify.message.id", shapes.word(shapes.column(getattr(runner, "message", None), "id"))
+    invoke_from = shapes.word(getattr(entity, "invoke_from", None))
+    yield "dify.invoke_from", invoke_from
+    triggered = app.state.get("triggered_from") if app is not None else None
+    yield "dify.triggered_from", triggered or ("debugging" if invoke_from == "debugger" else "app-run")
+    depth = getattr(entity, "call_depth", None)
+    if depth:
+        yield "dify.workflow.call_depth", depth
+    files = shapes.file_facts(getattr(entity, "files", None))
+    yield "dify.workflow.file_count", len(files)
+    if files:
+        yield "dify.workflow.file_types", sorted({f["type"] for f in files if f["type"]})
+        yield "dify.workflow.files", Content(files)
+    inputs = getattr(entity, "inputs", None)
+    yield "dify.workflow.inputs", Content(inputs)
+    query = getattr(entity, "query", None) or (inputs.get("query") if isinstance(inputs, Mapping) else None)
+    if query:
+        yield "dify.workflow.query", Content(query)
+
+
+def _name(facts: Mapping[str, Any]) -> str:
+    return f"invoke_workflow {facts.get('gen_ai.workflow.name') or facts.get('dify.app_id') or ''}".rstrip()
+
+
+def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
+    call.state["triggered_from"] = call.fact("dify.triggered_from")
+    call.tell([Measure("dify.workflow.active_runs", 1, {})])
+
+
+def _after(call: Any, result: Any) -> Iterator[Any]:
+    state = call.state
+    # Until 1.8.1 a user's stop is an exception that passes through `run`.
+    stopped = call.failed == "GenerateTaskStoppedError"
+    if stopped:
+        call.clear_error()
+    status = state.get("status") or ("stopped" if stopped else "failed" if call.failed else None)
+    yield "dify.workflow.status", status
+    yield "dify.workflow.elapsed_time", round(call.elapsed(), 6)
+    labels = {"dify.workflow.status": status, "dify.triggered_from": state.get("triggered_from")}
+    yield Measure("dify.workflow.active_runs", -1, {})
+    yield Measure("dify.workflow.duration", call.elapsed(), labels)
+    yield Measure("gen_ai.invoke_workflow.duration", call.elapsed(), {"error.type": call.failed})
+    if state.get("steps") is not None:
+        yield Measure("dify.workflow.steps", state["steps"], {"dify.workflow.status": status})
+    if status == "paused":
+        yield Measure("dify.workflow.pauses", 1, {})
+    if call.failed and not state.get("raised"):
+        app = call.nearest("app")
+        # The answer's own stream may have told the app already, but not why.
+        if app is not None and app.failed in (None, "workflow_failed"):
+            app.error(Error(call.failed, state.get("error_text")))
+
+
+RUN = Operation(
+    concept="workflow",
+    name=_name,
+    before=_before,
+    after=_after,
+    opened=_opened,
+    span_kind="CHAIN",
+)
+
+_TERMINAL = {
+    "GraphRunSucceededEvent": "succeeded",
+    "GraphRunPartialSucceededEvent": "partial-succeeded",
+    "GraphRunFailedEvent": "failed",
+    "GraphRunAbortedEvent": "stopped",
+    "GraphRunPausedEvent": "paused",
+}
+
+
+def _terminal(args: tuple[Any, ...]) -> bool:
+    return type(args[-1]).__name__ in _TERMINAL if args else True
+
+
+def _event(arguments: Mapping[str, Any], enclosing: Any) -> None:
+    """`WorkflowBasedAppRunner._handle_event`: called for every engine event; only the last one of a run matters."""
+    event = arguments.get("event")
+    status = _TERMINAL.get(type(event).__name__)
+    call = enclosing.nearest("workflow") if enclosing is not None else None
+    if status is None or call is None:
+        return
+    call.state["status"] = status
+    engine = getattr(arguments.get("workflow_entry"), "graph_engine", None)
+    state = getattr(engine, "graph_runtime_state", None)
+    outputs = getattr(event, "outputs", None)
+    facts: list[tuple[str, Any]] = [
+        ("dify.workflow.exceptions_count", getattr(event, "exceptions_count", None)),
+        ("dify.workflow.outputs", Content(outputs) if outputs else None),
+    ]
+    if state is not None:
+        steps = getattr(state, "node_run_steps", None)
+        call.state["steps"] = steps
+        usage = getattr(state, "llm_usage", None)
+        facts += [
+            ("dify.workflow.total_tokens", getattr(state, "total_tokens", None)),
+            ("dify.workflow.steps", steps),
+            ("dify.workflow.prompt_tokens", getattr(usage, "prompt_tokens", None)),
+            ("dify.workflow.completion_tokens", getattr(usage, "completion_tokens", None)),
+        ]
+        price = shapes.number(getattr(usage, "total_price", None))
+        if price:
+            facts += [
+                ("dify.workflow.total_price", price),
+                ("dify.workflow.currency", shapes.word(getattr(usage, "currency", None))),
+            ]
+    if status == "failed":
+        text = shapes.word(getattr(event, "error", None))
+        call.state["error_text"] = text
+        call.error(Error(call.state.get("node_error") or "workflow_failed", text))
+        facts.append(("dify.workflow.error", Content(text)))
+    elif status == "stopped":
+        facts.append(("dify.workflow.abort.reason", Content(shapes.word(getattr(event, "reason", None)))))
+    call.tell(facts)
+
+
+EVENTS = Tap(before=_event, only=_terminal)
