@@ -48,7 +48,7 @@ def start_over() -> None:
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None and getattr(monkey, "saved", None):
         return  # already patched: too late to begin again, and somebody meant it
-    import opentelemetry.instrumentation.auto_instrumentation as auto_instrumentation
+    from opentelemetry.instrumentation import auto_instrumentation
 
     inject = os.path.join(os.path.dirname(os.path.abspath(start.__file__)), "inject")
     theirs = os.path.dirname(os.path.abspath(auto_instrumentation.__file__))

@@ -9,6 +9,7 @@ orphan roots, keeps content and secrets out of their attributes, and lets the HT
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from time import perf_counter, time_ns
 from typing import Any
@@ -18,8 +19,11 @@ from dify_otel_instrumentors.core import content, guard, metrics
 from dify_otel_instrumentors.core.context import CALL
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import SpanKind, StatusCode
+
+from dify_otel.propagation import Trusted
 
 SERVER_SPAN = "dify_otel.server_span"
 SERVER_TOKEN = "dify_otel.server_token"
@@ -38,7 +42,13 @@ _NOTHING = trace.NonRecordingSpan(trace.INVALID_SPAN_CONTEXT)
 class Rules:
     """The noise policy as this process has it."""
 
-    def __init__(self, infra_spans: str = "slow", slow_ms: float = 10.0, content: bool = False, limit: int = 8192) -> None:
+    trusted: Any = ()
+    trust_incoming = True
+    response_headers = "off"
+
+    def __init__(
+        self, infra_spans: str = "slow", slow_ms: float = 10.0, content: bool = False, limit: int = 8192
+    ) -> None:
         self.infra_spans = infra_spans
         self.slow_seconds = slow_ms / 1000.0
         self.content = content
@@ -286,12 +296,16 @@ class GatedTracer(trace.Tracer):
             guard.failed(f"infra.{self._io}")
             return _NOTHING
 
-    def _start(self, name: str, context: Any, kind: SpanKind, attributes: Any, links: Any, start_time: Any) -> trace.Span:
+    def _start(
+        self, name: str, context: Any, kind: SpanKind, attributes: Any, links: Any, start_time: Any
+    ) -> trace.Span:
         io = self._io
         if io == "server":
-            span = self._tracer.start_span(
-                name, context, kind, self._rules.attributes(attributes), links, start_time
-            )
+            if not self._rules.trust_incoming and not _from_the_cluster(attributes):
+                caller = trace.get_current_span(context).get_span_context()
+                links = [trace.Link(caller)] if caller.is_valid else links
+                context = Context()
+            span = self._tracer.start_span(name, context, kind, self._rules.attributes(attributes), links, start_time)
             return ServerSpan(self._rules, span) if span.is_recording() else span
         call, around = _parent(context)
         if io == "celery" and kind is SpanKind.CONSUMER:
@@ -316,7 +330,10 @@ class GatedTracer(trace.Tracer):
         kwargs.pop("end_on_exit", None)
         span = self.start_span(name, context, *args, **kwargs)
         token = None
-        if span is not _NOTHING and not isinstance(span, _Statement):  # nothing happens below a statement
+        if isinstance(span, _HttpSpan) and not self._trusts(kwargs.get("attributes")):
+            # The instrumentation writes the current span into the request's headers: there is none for strangers.
+            token = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
+        elif span is not _NOTHING and not isinstance(span, _Statement):  # nothing happens below a statement
             token = otel_context.attach(trace.set_span_in_context(span))
         try:
             yield span
@@ -328,6 +345,17 @@ class GatedTracer(trace.Tracer):
             if token is not None:
                 otel_context.detach(token)
             span.end()
+
+    def _trusts(self, attributes: Mapping[str, Any] | None) -> bool:
+        attributes = attributes or {}
+        return (attributes.get("url.full") or attributes.get("http.url") or "") in self._rules.trusted
+
+
+def _from_the_cluster(attributes: Mapping[str, Any] | None) -> bool:
+    """The plugin daemon and the agent backend call back on Dify's inner API, which needs a key of its own."""
+    attributes = attributes or {}
+    path = attributes.get("url.path") or attributes.get("http.target") or ""
+    return str(path).startswith("/inner/api/")
 
 
 class _HttpSpan(_Wrapped):
@@ -363,6 +391,9 @@ def start(sdk: Any, app: Any) -> None:
         return  # Dify has started its own, on the same provider
     settings = sdk.settings
     rules = Rules(settings.infra_spans, settings.infra_slow_ms, settings.content_on_spans, settings.content_max_length)
+    rules.trusted = Trusted(os.environ, settings.propagate_to)
+    rules.trust_incoming = settings.trust_incoming
+    rules.response_headers = settings.response_headers
 
     def provider(io: str) -> GatedProvider:
         return GatedProvider(sdk.tracer_provider, rules, io)
@@ -372,11 +403,17 @@ def start(sdk: Any, app: Any) -> None:
         ("celery", lambda: _celery(provider("celery"), meters)),
         ("sqlalchemy", lambda: _sqlalchemy(provider("sql"), app)),
         ("redis", lambda: _redis(provider("redis"))),
-        ("httpx", lambda: _http_client("opentelemetry.instrumentation.httpx", "HTTPXClientInstrumentor", provider("http"))),
-        ("requests", lambda: _http_client("opentelemetry.instrumentation.requests", "RequestsInstrumentor", provider("http"))),
+        (
+            "httpx",
+            lambda: _http_client("opentelemetry.instrumentation.httpx", "HTTPXClientInstrumentor", provider("http")),
+        ),
+        (
+            "requests",
+            lambda: _http_client("opentelemetry.instrumentation.requests", "RequestsInstrumentor", provider("http")),
+        ),
     ]
     if sdk.role == "api" and app is not None:
-        starts.append(("flask", lambda: _flask(app, provider("server"), meters)))
+        starts.append(("flask", lambda: _flask(app, provider("server"), meters, rules)))
     for name, begin in starts:
         try:
             begin()
@@ -456,19 +493,19 @@ def _http_client(module: str, name: str, provider: GatedProvider) -> None:
         instrumentor.instrument(tracer_provider=provider, meter_provider=NoOpMeterProvider(), skip_dep_check=True)
 
 
-def _flask(app: Any, provider: GatedProvider, meters: Any) -> None:
-    import os
-
+def _flask(app: Any, provider: GatedProvider, meters: Any, rules: Rules) -> None:
     from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
     if getattr(app, "_is_instrumented_by_opentelemetry", False):
         return
-    excluded = os.environ.get("OTEL_PYTHON_FLASK_EXCLUDED_URLS") or os.environ.get("OTEL_PYTHON_EXCLUDED_URLS") or "/health$"
+    excluded = (
+        os.environ.get("OTEL_PYTHON_FLASK_EXCLUDED_URLS") or os.environ.get("OTEL_PYTHON_EXCLUDED_URLS") or "/health$"
+    )
     FlaskInstrumentor().instrument_app(
         app, tracer_provider=provider, meter_provider=meters, enable_commenter=False, excluded_urls=excluded
     )
     app.before_request(_take_over)
-    app.wsgi_app = ServerResponses(app.wsgi_app)
+    app.wsgi_app = ServerResponses(app.wsgi_app, rules.response_headers)
 
 
 def _take_over() -> None:
@@ -499,10 +536,13 @@ def _take_over() -> None:
 class ServerResponses:
     """WSGI middleware around Flask: the server span ends with the last byte of the response."""
 
-    def __init__(self, wsgi_app: Any) -> None:
+    def __init__(self, wsgi_app: Any, response_headers: str = "off") -> None:
         self._wsgi_app = wsgi_app
+        self._response_headers = response_headers
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if self._response_headers != "off":
+            start_response = self._leading_back(environ, start_response)
         try:
             response = self._wsgi_app(environ, start_response)
         except BaseException:
@@ -518,6 +558,25 @@ class ServerResponses:
             self._release(environ)  # the server hands the file to the kernel: nothing of it passes here
             return response
         return _Body(response, span)
+
+    def _leading_back(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """`start_response` with the headers that lead from the answer to its trace."""
+
+        def respond(status: str, headers: list[tuple[str, str]], *args: Any, **kwargs: Any) -> Any:
+            try:
+                span = environ.get(SERVER_SPAN)
+                context = span.get_span_context() if span is not None else trace.INVALID_SPAN_CONTEXT
+                if context.is_valid:
+                    value = f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+                    if self._response_headers in ("traceparent", "both"):
+                        headers = [*headers, ("traceparent", value)]
+                    if self._response_headers in ("server-timing", "both"):
+                        headers = [*headers, ("Server-Timing", f'traceparent;desc="{value}"')]
+            except Exception:
+                guard.failed("infra.response_headers")
+            return start_response(status, headers, *args, **kwargs)
+
+        return respond
 
     @staticmethod
     def _leave(environ: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dify_otel_instrumentors import release
@@ -171,27 +171,58 @@ def _log() -> logging.Logger:
 
 
 @contextlib.contextmanager
-def _without_blanks() -> Iterator[None]:
-    """Empty standard variables mean unset; the SDK and the exporters would take them literally."""
-    blank = [n for n, v in os.environ.items() if n.startswith("OTEL_") and not v.strip()]
-    for name in blank:
+def _standard_environment(settings: Settings) -> Iterator[None]:
+    """The standard variables as the SDK and the exporters should read them, while they are being made.
+
+    Empty means unset (they would take it literally), and a backend that was named gives what its variables would say.
+    """
+    values: dict[str, str] = {}
+    if settings.arms_endpoint:
+        from dify_otel import backends
+
+        try:
+            values = backends.environment(
+                backends.resolve(
+                    "arms", settings.arms_endpoint, settings.arms_license_key, settings.arms_app_name or None
+                )
+            )
+        except backends.BackendError as error:  # its text never holds the key
+            sys.stderr.write(
+                f"dify-otel: DIFY_OTEL_ARMS_ENDPOINT: {error}; exporting by the standard variables instead\n"
+            )
+        if not settings.arms_app_name:
+            values.pop("OTEL_SERVICE_NAME", None)
+        wanted = os.environ.get("OTEL_RESOURCE_ATTRIBUTES")
+        if wanted and "OTEL_RESOURCE_ATTRIBUTES" in values:
+            values["OTEL_RESOURCE_ATTRIBUTES"] = f"{values['OTEL_RESOURCE_ATTRIBUTES']},{wanted}"
+    before = {n: v for n, v in os.environ.items() if n in values or (n.startswith("OTEL_") and not v.strip())}
+    for name in before:
         del os.environ[name]
+    os.environ.update(values)
     try:
         yield
     finally:
-        for name in blank:
-            os.environ[name] = ""
+        for name in values:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+
+
+def _protocol(settings: Settings, signal: str) -> str:
+    """`grpc` or `http/protobuf`, for `TRACES` or `METRICS`."""
+    specific = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL")
+    chosen = specific or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or settings.protocol
+    return chosen if chosen in ("grpc", "http/protobuf") else settings.protocol
 
 
 def start(settings: Settings, role: str, app: Any = None) -> Sdk:
     """Start telemetry in this process and return it; what fails is left out and reported, never raised to Dify."""
-    from dify_otel import infra
+    from dify_otel import infra, logs
 
     sdk = Sdk(settings, role)
     logging.getLogger("dify_otel").setLevel(settings.log_level.upper())
     for name in _EXPORT_LOGGERS:
         logging.getLogger(name).addFilter(_OncePerMinute())
-    with _without_blanks():
+    with _standard_environment(settings):
         existing = trace.get_tracer_provider()
         if isinstance(existing, TracerProvider):
             _adopt(sdk, existing)
@@ -212,6 +243,7 @@ def start(settings: Settings, role: str, app: Any = None) -> Sdk:
     )
     if sdk.meter_provider is not None:
         metrics.configure(sdk.meter_provider.get_meter(SCOPE, __version__, schema_url=semconv.SCHEMA_URL))
+    logs.mark_records()
     call_context.carry_into_threads()
     infra.start(sdk, app)
     atexit.register(sdk.flush)
@@ -261,12 +293,13 @@ def _own(sdk: Sdk) -> None:
         provider.add_span_processor(_Queue(processor, sdk.spans))
     sdk.tracer_provider = provider
     sdk.meter_provider = _meter_provider(settings, resource)
+    sdk.logger_provider = _logger_provider(settings, resource)
 
 
 def _resource(sdk: Sdk) -> Resource:
     settings = sdk.settings
     facts: dict[str, Any] = {
-        "service.name": settings.service_name or settings.arms_app_name or _service_name(sdk.role),
+        "service.name": _ROLE_SERVICES.get(sdk.role, "dify-api"),
         "service.namespace": "dify",
         "service.instance.id": str(uuid.uuid4()),
         "process.pid": os.getpid(),
@@ -283,21 +316,19 @@ def _resource(sdk: Sdk) -> Resource:
     container = _container_id()
     if container:
         facts["container.id"] = container
-    for name, key in (("POD_NAME", "k8s.pod.name"), ("POD_NAMESPACE", "k8s.namespace.name"), ("NODE_NAME", "k8s.node.name")):
+    for name, key in (
+        ("POD_NAME", "k8s.pod.name"),
+        ("POD_NAMESPACE", "k8s.namespace.name"),
+        ("NODE_NAME", "k8s.node.name"),
+    ):
         if os.environ.get(name):
             facts[key] = os.environ[name]
-    if settings.arms_endpoint or "arms.aliyuncs.com" in os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""):
-        facts["acs.arms.service.feature"] = "genai_app"
     # Resource.create lets OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME of the environment add; ours fill the rest.
     created = Resource.create()
-    known = {k: v for k, v in created.attributes.items() if k != "service.name" or not str(v).startswith("unknown_service")}
+    known = {
+        k: v for k, v in created.attributes.items() if k != "service.name" or not str(v).startswith("unknown_service")
+    }
     return Resource({**facts, **known}, created.schema_url)
-
-
-def _service_name(role: str) -> str:
-    if role == "api" and os.environ.get("DIFY_OTEL_ROLE", "") == "websocket":
-        return "dify-websocket"
-    return _ROLE_SERVICES.get(role, "dify-api")
 
 
 def _container_id() -> str | None:
@@ -312,34 +343,23 @@ def _container_id() -> str | None:
     return None
 
 
-def _arms(settings: Settings) -> Mapping[str, Any] | None:
-    if not settings.arms_endpoint:
-        return None
-    from dify_otel import backends
-
-    return backends.exporter_arguments(settings.arms_endpoint, settings.arms_license_key, settings.protocol)
-
-
 def _span_exporter(settings: Settings) -> SpanExporter | None:
     if settings.traces_exporter == "none":
         return None
     if settings.traces_exporter == "console":
         return ConsoleSpanExporter()
-    arguments = dict(_arms(settings) or {})
-    arguments.pop("metrics_endpoint", None)
-    protocol = arguments.pop("protocol", settings.protocol)
-    if protocol == "grpc":
+    if _protocol(settings, "TRACES") == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 
-        return GrpcExporter(**arguments)
-    arguments.pop("insecure", None)
+        return GrpcExporter()
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
-    return HttpExporter(**arguments)
+    return HttpExporter()
 
 
 def _meter_provider(settings: Settings, resource: Resource) -> Any:
-    if settings.metrics_exporter == "none":
+    kind = os.environ.get("OTEL_METRICS_EXPORTER", settings.metrics_exporter)
+    if "none" in (kind, settings.metrics_exporter):
         return None
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
@@ -347,19 +367,33 @@ def _meter_provider(settings: Settings, resource: Resource) -> Any:
     exporter: MetricExporter
     if settings.metrics_exporter == "console":
         exporter = ConsoleMetricExporter()
+    elif _protocol(settings, "METRICS") == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
+
+        exporter = GrpcExporter()
     else:
-        arguments = dict(_arms(settings) or {})
-        endpoint = arguments.pop("metrics_endpoint", None)
-        protocol = arguments.pop("protocol", os.environ.get("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL") or settings.protocol)
-        if endpoint:
-            arguments["endpoint"] = endpoint
-        if protocol == "grpc":
-            from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
 
-            exporter = GrpcExporter(**arguments)
-        else:
-            arguments.pop("insecure", None)
-            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
-
-            exporter = HttpExporter(**arguments)
+        exporter = HttpExporter()
     return MeterProvider([PeriodicExportingMetricReader(exporter)], resource=resource, shutdown_on_exit=False)
+
+
+def _logger_provider(settings: Settings, resource: Resource) -> Any:
+    if settings.logs_exporter == "none":
+        return None
+    from dify_otel import logs
+
+    exporter: Any
+    if settings.logs_exporter == "console":
+        from opentelemetry.sdk._logs import export as sdk_export
+
+        # ConsoleLogExporter until 1.36, ConsoleLogRecordExporter afterwards.
+        exporter = getattr(sdk_export, "ConsoleLogRecordExporter", None) or sdk_export.ConsoleLogExporter
+        return logs.export(resource, exporter())
+    if _protocol(settings, "LOGS") == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcExporter
+
+        return logs.export(resource, GrpcExporter())
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpExporter
+
+    return logs.export(resource, HttpExporter())

@@ -57,13 +57,36 @@ DOCUMENTED: tuple[Setting, ...] = (
     ),
     Setting("DIFY_OTEL_INFRA_SLOW_MS", "milliseconds", "10", "From here on a SQL or Redis call is slow."),
     Setting("DIFY_OTEL_NATIVE_SPANS", "ours, dify", "ours", "Who makes app and node spans when Dify can as well."),
+    Setting(
+        "DIFY_OTEL_PROPAGATE_TO",
+        "cluster, all, or hosts",
+        "cluster",
+        "Hosts (`name` or `name:port`, comma-separated) that get trace headers besides Dify's own services.",
+    ),
+    Setting(
+        "DIFY_OTEL_TRUST_INCOMING",
+        "true, false",
+        "true",
+        "Whether a caller's trace context is continued; `false` starts a new trace that links to it.",
+    ),
+    Setting(
+        "DIFY_OTEL_RESPONSE_HEADERS",
+        "off, traceparent, server-timing, both",
+        "off",
+        "Response headers that lead from an answer to its trace.",
+    ),
     Setting("DIFY_OTEL_SEAMS_DISABLED", "seam names", "", "Seams (or their groups) to leave alone, comma-separated."),
     Setting("DIFY_OTEL_LOG_LEVEL", "debug, info, warning, error", "warning", "Our own few lines."),
     Setting("DIFY_OTEL_FLUSH_SECONDS", "seconds", "3", "Longest wait for the last spans when a process ends."),
     Setting("DIFY_OTEL_ARMS_ENDPOINT", "as the ARMS console shows it", "", "Alibaba Cloud Monitor's endpoint."),
     Setting("DIFY_OTEL_ARMS_LICENSE_KEY", "text", "", "Alibaba Cloud Monitor's license key."),
     Setting("DIFY_OTEL_ARMS_APP_NAME", "text", "", "Alibaba Cloud Monitor's application name."),
-    Setting("OTEL_SERVICE_NAME", "text", "by role", "dify-api, dify-worker, dify-beat, dify-websocket or dify-job."),
+    Setting(
+        "OTEL_SERVICE_NAME",
+        "text",
+        "by role",
+        "dify-api, dify-worker, dify-beat or dify-job; the overlays name dify-websocket.",
+    ),
     Setting("OTEL_EXPORTER_OTLP_ENDPOINT", "URL", "http://localhost:4317", "Where to export to."),
     Setting("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc, http/protobuf", "grpc", "How to export."),
     Setting("OTEL_TRACES_EXPORTER", "otlp, console, none", "otlp", "Traces on, printed, or off."),
@@ -86,6 +109,9 @@ class Settings:
     infra_spans: str = "slow"
     infra_slow_ms: float = 10.0
     native_spans: str = "ours"
+    propagate_to: tuple[str, ...] = ("cluster",)
+    trust_incoming: bool = True
+    response_headers: str = "off"
     seams_disabled: frozenset[str] = frozenset()
     log_level: str = "warning"
     flush_seconds: float = 3.0
@@ -161,7 +187,9 @@ class _Reader:
         return tuple(w for w in chosen if w in allowed) or default
 
     def _warn(self, name: str, value: str, allowed: str, default: str) -> None:
-        self.warnings.append(f"{name}={value[:64]!r} is not understood (allowed: {allowed}); using {default or 'nothing'}")
+        self.warnings.append(
+            f"{name}={value[:64]!r} is not understood (allowed: {allowed}); using {default or 'nothing'}"
+        )
 
 
 def read(environ: Mapping[str, str]) -> Settings:
@@ -191,6 +219,13 @@ def read(environ: Mapping[str, str]) -> Settings:
         infra_spans=reader.word("DIFY_OTEL_INFRA_SPANS", ("slow", "all", "off"), "slow"),
         infra_slow_ms=reader.number("DIFY_OTEL_INFRA_SLOW_MS", 10, 0, 3_600_000),
         native_spans=reader.word("DIFY_OTEL_NATIVE_SPANS", ("ours", "dify"), "ours"),
+        propagate_to=tuple(
+            w.strip().lower() for w in reader.text("DIFY_OTEL_PROPAGATE_TO", "cluster").split(",") if w.strip()
+        ),
+        trust_incoming=reader.flag("DIFY_OTEL_TRUST_INCOMING", True),
+        response_headers=reader.word(
+            "DIFY_OTEL_RESPONSE_HEADERS", ("off", "traceparent", "server-timing", "both"), "off"
+        ),
         seams_disabled=disabled,
         log_level=reader.word("DIFY_OTEL_LOG_LEVEL", ("debug", "info", "warning", "error"), "warning"),
         flush_seconds=reader.number("DIFY_OTEL_FLUSH_SECONDS", 3, 0, 60),

@@ -118,17 +118,19 @@ def hook() -> None:
         return
     State.hooked = True
     try:
-        from dify_otel import settings
         from dify_otel_instrumentors import seams
         from dify_otel_instrumentors.core import hooks
+
+        from dify_otel import settings
 
         chosen = settings.current()
         if not chosen.enabled:
             return
         hooks.apply(seams.SEAMS, chosen.seams_disabled)
-        from dify_otel import ownership
+        from dify_otel import ownership, propagation
 
         ownership.hook(chosen)
+        propagation.hook()
         hooks.after_import(READY_MODULE, _ready_hook)
     except Exception as error:
         sys.stderr.write(f"dify-otel: not started: {type(error).__name__}\n")

@@ -20,7 +20,10 @@ def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     app = enclosing.nearest("app") if enclosing is not None else None
     yield "gen_ai.operation.name", "invoke_agent"
     yield "gen_ai.agent.name", (app.state.get("name") if app is not None else None)
-    yield "gen_ai.request.model", shapes.word(shapes.first(getattr(runner, "model_instance", None), "model_name", "model"))
+    yield (
+        "gen_ai.request.model",
+        shapes.word(shapes.first(getattr(runner, "model_instance", None), "model_name", "model")),
+    )
     yield "dify.agent.strategy", shapes.word(getattr(agent, "strategy", None))
     yield "dify.agent.max_iterations", getattr(agent, "max_iteration", None)
     yield "dify.app_id", shapes.word(getattr(config, "app_id", None))
@@ -116,7 +119,9 @@ def _thought_created(arguments: Mapping[str, Any], result: Any, enclosing: Any) 
     if call is None:
         return
     agent.state["round_call"] = call
-    call.tell([("dify.agent.thought_id", shapes.word(shapes.column(result, "id") if not isinstance(result, str) else result))])
+    call.tell(
+        [("dify.agent.thought_id", shapes.word(shapes.column(result, "id") if not isinstance(result, str) else result))]
+    )
     # The runner's generator is stepped in the agent's context: from now on that is the round's, and for the rest of
     # this step the round is made current as well.
     agent.lend(call)
@@ -238,7 +243,11 @@ BACKEND = Operation(
 def _events_during(call: Any, event: Any) -> None:
     kind = type(event).__name__
     if kind == "RunFailedEvent":
-        call.error(Error(shapes.word(getattr(event, "reason", None)) or "run_failed", shapes.word(getattr(event, "error", None))))
+        call.error(
+            Error(
+                shapes.word(getattr(event, "reason", None)) or "run_failed", shapes.word(getattr(event, "error", None))
+            )
+        )
     elif kind == "RunCancelledEvent":
         call.state["outcome"] = "cancelled"
     elif kind == "PydanticAIStreamRunEvent":

@@ -161,9 +161,7 @@ def _request_after(call: Any, result: Any) -> Iterator[Any]:
     labels = {"dify.app.mode": state.get("mode"), "dify.streaming": state.get("streaming")}
     yield "dify.app.outcome", outcome
     yield Measure("dify.app.active_requests", -1, {"dify.app.mode": state.get("mode")})
-    yield Measure(
-        "dify.app.requests", 1, {**labels, "dify.invoke_from": state.get("invoke_from"), "outcome": outcome}
-    )
+    yield Measure("dify.app.requests", 1, {**labels, "dify.invoke_from": state.get("invoke_from"), "outcome": outcome})
     yield Measure("dify.app.request.duration", call.elapsed(), {**labels, "outcome": outcome})
     if first is not None:
         yield Measure("dify.app.time_to_first_chunk", first, {"dify.app.mode": state.get("mode")})

@@ -23,7 +23,9 @@ def _operation(stage: str) -> Operation:
         yield "dify.tenant_id", shapes.word(shapes.column(rows[0], "tenant_id")) if rows else None
 
     def after(call: Any, result: Any) -> Iterator[Any]:
-        yield Measure("dify.indexing.duration", call.elapsed(), {"dify.indexing.stage": stage, "error.type": call.failed})
+        yield Measure(
+            "dify.indexing.duration", call.elapsed(), {"dify.indexing.stage": stage, "error.type": call.failed}
+        )
 
     return Operation(
         concept="indexing",

@@ -62,8 +62,14 @@ def usage_facts(usage: Any) -> Iterator[tuple[str, Any]]:
     yield "dify.usage.total_tokens", getattr(usage, "total_tokens", None)
     details = getattr(usage, "prompt_tokens_details", None)
     cached = shapes.first(usage, "cache_read_input_tokens", "cached_tokens", "prompt_cache_hit_tokens")
-    yield "gen_ai.usage.cache_read.input_tokens", cached if cached is not None else getattr(details, "cached_tokens", None)
-    yield "gen_ai.usage.cache_write.input_tokens", shapes.first(usage, "cache_creation_input_tokens", "cache_write_tokens")
+    yield (
+        "gen_ai.usage.cache_read.input_tokens",
+        cached if cached is not None else getattr(details, "cached_tokens", None),
+    )
+    yield (
+        "gen_ai.usage.cache_write.input_tokens",
+        shapes.first(usage, "cache_creation_input_tokens", "cache_write_tokens"),
+    )
     details = getattr(usage, "completion_tokens_details", None)
     reasoning = getattr(usage, "reasoning_tokens", None)
     yield (

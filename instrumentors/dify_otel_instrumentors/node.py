@@ -137,7 +137,9 @@ def _during(call: Any, event: Any) -> None:
         _result(call, result, shapes.word(getattr(result, "status", None)) == "failed")
     elif kind == "NodeRunPauseRequestedEvent":
         call.state["status"] = "paused"
-    elif kind.endswith(("IterationStartedEvent", "LoopStartedEvent", "IterationRunStartedEvent", "LoopRunStartedEvent")):
+    elif kind.endswith(
+        ("IterationStartedEvent", "LoopStartedEvent", "IterationRunStartedEvent", "LoopRunStartedEvent")
+    ):
         metadata = getattr(event, "metadata", None)
         if isinstance(metadata, Mapping):
             call.tell(
@@ -203,7 +205,9 @@ def _metadata(metadata: Mapping[Any, Any]) -> list[tuple[str, Any]]:
 
 
 def _after(call: Any, result: Any) -> Iterator[Any]:
-    status = call.state.get("status") or ("failed" if call.failed else "stopped" if call.state.get("cancelled") else None)
+    status = call.state.get("status") or (
+        "failed" if call.failed else "stopped" if call.state.get("cancelled") else None
+    )
     kind = call.state.get("type")
     first = call.chunk()
     yield "dify.node.status", status

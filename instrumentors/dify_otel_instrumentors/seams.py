@@ -8,7 +8,21 @@ release tests and the README.
 
 from __future__ import annotations
 
-from . import agent, app, generation, indexing, message, model, moderation, node, retrieval, sandbox, tool, trigger, workflow
+from . import (
+    agent,
+    app,
+    generation,
+    indexing,
+    message,
+    model,
+    moderation,
+    node,
+    retrieval,
+    sandbox,
+    tool,
+    trigger,
+    workflow,
+)
 from .core.operation import Seam
 
 _APPS = "core.app.apps"

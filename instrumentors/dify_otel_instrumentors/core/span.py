@@ -420,9 +420,7 @@ def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
         name = operation.name(facts)
         span_kind = facts.pop("span_kind", operation.span_kind)
         held = {k: v for k, v in facts.items() if type(v) is Content} if runtime.policy.content else {}
-        start = call._attributes(
-            {**call.inherited, **{k: v for k, v in facts.items() if type(v) is not Content}}
-        )
+        start = call._attributes({**call.inherited, **{k: v for k, v in facts.items() if type(v) is not Content}})
         if runtime.arms:
             start["gen_ai.span.kind"] = "TASK" if span_kind == "GUARDRAIL" else span_kind
             start["gen_ai.framework"] = "dify"

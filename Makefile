@@ -1,0 +1,36 @@
+# What a contributor types. Each target does its own set-up; see tests/environment.sh.
+SHELL := /bin/bash
+PYTHON_SOURCES := bootstrap instrumentors tests
+export DIFY_OTEL_CACHE ?= $(HOME)/.cache/dify-otel
+VENV := $(DIFY_OTEL_CACHE)/venv-test/bin
+DEMO := $(DIFY_OTEL_CACHE)/venv-demo/bin
+
+.PHONY: help demo test lint bench dist environment environment-demo clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+demo: environment-demo ## one request of a Dify-shaped app on the real engine, as one trace
+	@PYTHONPATH=$(DIFY_OTEL_CACHE)/agent $(DEMO)/python -m dify_otel.cli demo
+
+environment-demo:
+	@tests/environment.sh demo >/dev/null
+
+environment:
+	@tests/environment.sh test >/dev/null
+
+test: environment lint ## ruff, mypy and every suite that can run here
+	@PYTHONPATH=$(CURDIR)/bootstrap:$(CURDIR)/instrumentors:$(CURDIR) $(VENV)/python -m pytest $(PYTEST_ARGS)
+
+lint: environment
+	@$(VENV)/ruff check $(PYTHON_SOURCES)
+	@MYPYPATH=bootstrap:instrumentors $(VENV)/mypy
+
+bench: environment ## per-call cost against budgets; fails when one is broken
+	@PYTHONPATH=$(CURDIR)/bootstrap:$(CURDIR)/instrumentors:$(CURDIR) $(VENV)/python -m tests.bench
+
+dist: environment ## wheel, sdist and the injection zip, reproducibly
+	@$(VENV)/python tests/release.py dist
+
+clean: ## what the build left here (the cache stays)
+	@rm -rf build dist bench.json .mypy_cache .ruff_cache .pytest_cache
