@@ -252,3 +252,10 @@ def current() -> Settings:
         for warning in _current.warnings:
             sys.stderr.write(f"dify-otel: {warning}\n")
     return _current
+
+
+def table() -> str:
+    """The README's table of settings, in Markdown."""
+    rows = ["| variable | values | default | meaning |", "|---|---|---|---|"]
+    rows += [f"| `{s.name}` | {s.values} | {f'`{s.default}`' if s.default else 'unset'} | {s.meaning} |" for s in DOCUMENTED]
+    return "\n".join(rows)

@@ -130,9 +130,9 @@ def _chat_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
         yield "gen_ai.request.stream", True
     parameters = arguments.get("model_parameters")
     if isinstance(parameters, Mapping):
-        for key, name in _PARAMETERS.items():
-            value = parameters.get(key)
-            if isinstance(value, int | float) and not isinstance(value, bool):
+        for key, value in parameters.items():
+            name = _PARAMETERS.get(key)
+            if name is not None and type(value) in (int, float):
                 yield name, value
         form = parameters.get("response_format")
         if isinstance(form, str) and "json" in form.lower():

@@ -13,6 +13,10 @@ from . import shapes
 from .core.operation import Content, Error, Measure, Operation, Tap
 
 
+RESUMES = "dify_otel_traceparent"
+"""Key in the run's `extras`, which Dify persists with a paused run: the span that the resumed run links to."""
+
+
 def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     runner = arguments.get("self")
     entity = getattr(runner, "application_generate_entity", None)
@@ -37,6 +41,10 @@ def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     depth = getattr(entity, "call_depth", None)
     if depth:
         yield "dify.workflow.call_depth", depth
+    extras = getattr(entity, "extras", None)
+    if isinstance(extras, dict) and extras.get(RESUMES):
+        yield "links", [extras[RESUMES]]
+        yield "dify.workflow.resumed", True
     files = shapes.file_facts(getattr(entity, "files", None))
     yield "dify.workflow.file_count", len(files)
     if files:
@@ -55,6 +63,9 @@ def _name(facts: Mapping[str, Any]) -> str:
 
 def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
     call.state["triggered_from"] = call.fact("dify.triggered_from")
+    extras = getattr(getattr(arguments.get("self"), "application_generate_entity", None), "extras", None)
+    if isinstance(extras, dict):
+        extras[RESUMES] = call.traceparent
     call.tell([Measure("dify.workflow.active_runs", 1, {})])
 
 
@@ -75,11 +86,6 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
         yield Measure("dify.workflow.steps", state["steps"], {"dify.workflow.status": status})
     if status == "paused":
         yield Measure("dify.workflow.pauses", 1, {})
-    if call.failed and not state.get("raised"):
-        app = call.nearest("app")
-        # The answer's own stream may have told the app already, but not why.
-        if app is not None and app.failed in (None, "workflow_failed"):
-            app.error(Error(call.failed, state.get("error_text")))
 
 
 RUN = Operation(
@@ -138,7 +144,12 @@ def _event(arguments: Mapping[str, Any], enclosing: Any) -> None:
     if status == "failed":
         text = shapes.word(getattr(event, "error", None))
         call.state["error_text"] = text
-        call.error(Error(call.state.get("node_error") or "workflow_failed", text))
+        cause = Error(call.state.get("node_error") or "workflow_failed", text)
+        call.error(cause)
+        # Now, before the consumer hears of it: its answer ends the app's span and does not say why.
+        app = call.nearest("app")
+        if app is not None:
+            app.error(cause)
         facts.append(("dify.workflow.error", Content(text)))
     elif status == "stopped":
         facts.append(("dify.workflow.abort.reason", Content(shapes.word(getattr(event, "reason", None)))))

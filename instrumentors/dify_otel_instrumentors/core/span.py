@@ -87,6 +87,7 @@ class Call:
         "_began",
         "_context",
         "_error",
+        "_facts",
         "_io",
         "_late",
         "_lent",
@@ -111,6 +112,7 @@ class Call:
         self._error: Error | None = None
         self._io: dict[str, list[float]] | None = None
         self._late: dict[str, Any] = {}
+        self._facts: Mapping[str, Any] = {}
         self._began = perf_counter()
         self.span: trace.Span = trace.INVALID_SPAN
         self._context: Any = None
@@ -157,13 +159,21 @@ class Call:
         self._error = None
 
     def fact(self, key: str) -> Any:
-        """A fact told so far and not yet exported, or inherited."""
-        return self._late.get(key, self.inherited.get(key))
+        """A fact told so far, or inherited."""
+        return self._late.get(key) or self._facts.get(key) or self.inherited.get(key)
 
     @property
     def context(self) -> Any:
         """The OpenTelemetry context in which this call is the current one."""
         return self._context
+
+    @property
+    def traceparent(self) -> str | None:
+        """This span in W3C form, to be kept where the process may not live to see the rest; None without a span."""
+        context = self.span.get_span_context()
+        if not context.is_valid:
+            return None
+        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
     @property
     def failed(self) -> str | None:
@@ -386,6 +396,33 @@ def _text(error: BaseException) -> str:
         return ""
 
 
+def _links(traceparents: Any) -> list[trace.Link] | None:
+    """Links to spans in W3C form; what is not in that form is left out."""
+    links = []
+    for value in traceparents or ():
+        parts = value.split("-") if isinstance(value, str) else ()
+        if len(parts) == 4 and len(parts[1]) == 32 and len(parts[2]) == 16:
+            try:
+                context = trace.SpanContext(
+                    int(parts[1], 16), int(parts[2], 16), True, trace.TraceFlags(int(parts[3], 16))
+                )
+            except ValueError:
+                continue
+            if context.is_valid:
+                links.append(trace.Link(context))
+    return links or None
+
+
+def _open(operation: Operation, call: Any, arguments: Mapping[str, Any]) -> None:
+    if operation.opened is None:
+        return
+    try:
+        operation.opened(call, arguments)
+    except Exception:
+        # The span has begun: without its concept's notes it is still better ended than lost.
+        guard.failed(f"{operation.concept}.opened")
+
+
 def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
     """Start a call, or None when it is not to be recorded. Never raises."""
     runtime = _runtime
@@ -410,15 +447,16 @@ def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
             if same is not None and not same.ended and (operation.claims is None or operation.claims(same)):
                 same.tell(operation.before(arguments, same))
                 merged = Merged(same, operation)
-                if operation.opened is not None:
-                    operation.opened(merged, arguments)
+                _open(operation, merged, arguments)
                 return merged
         call = Call(operation, arguments, enclosing)
         call._take(operation.before(arguments, enclosing))
         facts = call._late
         call._late = {}
+        call._facts = facts
         name = operation.name(facts)
         span_kind = facts.pop("span_kind", operation.span_kind)
+        links = _links(facts.pop("links", None))
         held = {k: v for k, v in facts.items() if type(v) is Content} if runtime.policy.content else {}
         start = call._attributes({**call.inherited, **{k: v for k, v in facts.items() if type(v) is not Content}})
         if runtime.arms:
@@ -431,14 +469,13 @@ def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
             context=around,
             kind=KINDS[operation.kind],
             attributes=start,
-            links=facts.pop("links", None),
+            links=links,
             start_time=time_ns(),
         )
         if held and call.span.is_recording():
             call._late.update(held)
         call._context = trace.set_span_in_context(call.span, otel_context.set_value(CALL, call, around))
-        if operation.opened is not None:
-            operation.opened(call, arguments)
+        _open(operation, call, arguments)
         return call
     except Exception:
         guard.failed(f"{operation.concept}.begin")
