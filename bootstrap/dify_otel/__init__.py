@@ -1,4 +1,4 @@
-"""How a process becomes instrumented: injection, start order, settings, SDK, infrastructure spans, and the command line.
+"""How a process becomes instrumented: injection, start order, settings, SDK, infrastructure spans, command line.
 
 Importing this package imports nothing else: it happens before gevent has patched the standard library.
 """

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from opentelemetry.instrumentation.distro import BaseDistro
+from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined, unused-ignore]
 from opentelemetry.sdk._configuration import _BaseConfigurator
 
 from dify_otel import start
@@ -48,7 +48,7 @@ def start_over() -> None:
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None and getattr(monkey, "saved", None):
         return  # already patched: too late to begin again, and somebody meant it
-    from opentelemetry.instrumentation import auto_instrumentation
+    from opentelemetry.instrumentation import auto_instrumentation  # type: ignore[attr-defined, unused-ignore]
 
     inject = os.path.join(os.path.dirname(os.path.abspath(start.__file__)), "inject")
     theirs = os.path.dirname(os.path.abspath(auto_instrumentation.__file__))
@@ -57,7 +57,7 @@ def start_over() -> None:
     os.execve(sys.executable, argv, environment(dict(os.environ), inject, theirs))
 
 
-class DifyDistro(BaseDistro):
+class DifyDistro(BaseDistro):  # type: ignore[misc, unused-ignore]
     """Loaded by OpenTelemetry's own sitecustomize. Loads no other instrumentation: Dify's are ours to choose."""
 
     def _configure(self, **kwargs: Any) -> None:

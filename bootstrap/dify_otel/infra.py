@@ -2,8 +2,8 @@
 and the noise policy that stands between them and the exporter.
 
 The instrumentations are the well-kept ones of Dify's own image. They are given a tracer of ours instead of the SDK's:
-it makes SQL and Redis spans only below a span of ours and only when slow or failed (the rest is rolled up), makes no
-orphan roots, keeps content and secrets out of their attributes, and lets the HTTP server span last as long as the stream.
+it makes SQL and Redis spans only below a span of ours and only when slow or failed (the rest is rolled up), makes
+no orphan roots, keeps content and secrets out of attributes, and lets the server span last as long as the stream.
 """
 
 from __future__ import annotations
@@ -326,7 +326,9 @@ class GatedTracer(trace.Tracer):
         return _HttpSpan(self._rules, span, call) if io == "http" else _Wrapped(self._rules, span)
 
     @contextlib.contextmanager
-    def start_as_current_span(self, name: str, context: Any = None, *args: Any, **kwargs: Any) -> Iterator[trace.Span]:
+    def start_as_current_span(  # type: ignore[override]
+        self, name: str, context: Any = None, *args: Any, **kwargs: Any
+    ) -> Iterator[trace.Span]:
         kwargs.pop("end_on_exit", None)
         span = self.start_span(name, context, *args, **kwargs)
         token = None
@@ -603,7 +605,7 @@ class _Body:
 
     def __init__(self, body: Any, span: Any) -> None:
         self._body = body
-        self._iterator = None
+        self._iterator: Any = None
         self._span = span
         self._context = trace.set_span_in_context(span)
 

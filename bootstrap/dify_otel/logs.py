@@ -37,14 +37,65 @@ def mark_records() -> None:
     logging.setLogRecordFactory(factory)
 
 
-def export(resource: Any, exporter: Any) -> Any:
-    """Send records of the root logger and below over OTLP; our own and the exporters' stay out. Gives the provider."""
+def provider(resource: Any, exporter: Any, records: bool) -> Any:
+    """A logger provider that exports in batches; with `records`, also what Dify logs (but not the exporters)."""
     from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 
-    provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
-    handler = LoggingHandler(logger_provider=provider)
-    handler.addFilter(lambda record: not record.name.startswith(("opentelemetry", "dify_otel", "grpc", "urllib3")))
-    logging.getLogger().addHandler(handler)
-    return provider
+    made = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    made.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    if records:
+        handler = LoggingHandler(logger_provider=made)
+        handler.addFilter(lambda r: not r.name.startswith(("opentelemetry", "dify_otel", "grpc", "urllib3")))
+        logging.getLogger().addHandler(handler)
+    return made
+
+
+def emitter(made: Any) -> Any:
+    """A function that emits one event: `(name, attributes, context)`."""
+    import time
+
+    from opentelemetry import _logs
+
+    logger = made.get_logger("dify-otel")
+    record: Any = getattr(_logs, "LogRecord")
+    named = "event_name" in getattr(record.__init__, "__annotations__", {}) or _takes(record, "event_name")
+
+    def emit(name: str, attributes: Any, context: Any) -> None:
+        span = trace.get_current_span(context).get_span_context()
+        facts: dict[str, Any] = {
+            "timestamp": time.time_ns(),
+            "severity_number": _logs.SeverityNumber.INFO,
+            "attributes": dict(attributes),
+        }
+        if named:
+            facts["event_name"] = name
+        else:  # before opentelemetry-api 1.33 an event is a record with this attribute
+            facts["attributes"]["event.name"] = name
+        if _takes(record, "context"):
+            facts["context"] = context
+        else:
+            facts.update(trace_id=span.trace_id, span_id=span.span_id, trace_flags=span.trace_flags)
+        logger.emit(_sdk_record(made, facts) or record(**facts))
+
+    return emit
+
+
+def _takes(kind: Any, parameter: str) -> bool:
+    import inspect
+
+    try:
+        return parameter in inspect.signature(kind).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _sdk_record(made: Any, facts: dict[str, Any]) -> Any:
+    """Until 1.34 the SDK exports only its own record class, which carries the resource."""
+    from opentelemetry.sdk import _logs as sdk_logs
+
+    kind = getattr(sdk_logs, "LogRecord", None)
+    if kind is None or not _takes(kind, "resource"):
+        return None
+    known = {k: v for k, v in facts.items() if _takes(kind, k)}
+    return kind(**known, resource=made.resource)

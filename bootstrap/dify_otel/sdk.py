@@ -1,8 +1,8 @@
 """The SDK of one process: provider, exporters, resource, sampling; our own, or Dify's adopted.
 
-Started after gevent's patch, after the last fork and after Dify's own telemetry. The provider is private: nothing is set
-globally, so that no switch of Dify's can emit the same span a second time through it; the context is shared, so that
-Dify's own readers of the current span (log lines, response headers) see ours.
+Started after gevent's patch, after the last fork and after Dify's own telemetry. The provider is private: nothing is
+set globally, so that no switch of Dify's can emit the same span a second time through it; the context is shared, so
+that Dify's own readers of the current span (log lines, response headers) see ours.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dify_otel.settings import Settings
 
 SCOPE = "dify-otel"
 BATCH = 128
-"""Spans a batch unless OTEL_BSP_MAX_EXPORT_BATCH_SIZE says otherwise: encoding one holds up a gevent process's requests."""
+"""Spans a batch unless OTEL_BSP_MAX_EXPORT_BATCH_SIZE says otherwise: encoding one holds up a gevent process."""
 QUIET_SECONDS = 60.0
 """At most one line in this time from each of the exporters' loggers."""
 
@@ -108,7 +108,7 @@ class _Spans(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        self._exporter.shutdown()
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return bool(self._exporter.force_flush(timeout_millis))
@@ -229,8 +229,9 @@ def start(settings: Settings, role: str, app: Any = None) -> Sdk:
         else:
             _own(sdk)
     policy = Policy(
-        content=settings.content_on_spans,
-        content_events=settings.content_on_events,
+        content_on_spans=settings.content_on_spans,
+        content_on_events=settings.content_on_events,
+        events=settings.emit_events,
         error_text=settings.error_text,
         content_limit=settings.content_max_length,
         dialects=settings.dialects,
@@ -240,6 +241,7 @@ def start(settings: Settings, role: str, app: Any = None) -> Sdk:
     span.configure(
         sdk.tracer_provider.get_tracer(SCOPE, __version__, schema_url=semconv.SCHEMA_URL),
         policy,
+        logs.emitter(sdk.logger_provider) if settings.emit_events and sdk.logger_provider is not None else None,
     )
     if sdk.meter_provider is not None:
         metrics.configure(sdk.meter_provider.get_meter(SCOPE, __version__, schema_url=semconv.SCHEMA_URL))
@@ -297,7 +299,6 @@ def _own(sdk: Sdk) -> None:
 
 
 def _resource(sdk: Sdk) -> Resource:
-    settings = sdk.settings
     facts: dict[str, Any] = {
         "service.name": _ROLE_SERVICES.get(sdk.role, "dify-api"),
         "service.namespace": "dify",
@@ -379,21 +380,22 @@ def _meter_provider(settings: Settings, resource: Resource) -> Any:
 
 
 def _logger_provider(settings: Settings, resource: Resource) -> Any:
-    if settings.logs_exporter == "none":
+    kind = settings.logs_exporter
+    if kind == "none" and not settings.emit_events:
         return None
     from dify_otel import logs
 
     exporter: Any
-    if settings.logs_exporter == "console":
+    if kind == "console":
         from opentelemetry.sdk._logs import export as sdk_export
 
         # ConsoleLogExporter until 1.36, ConsoleLogRecordExporter afterwards.
         exporter = getattr(sdk_export, "ConsoleLogRecordExporter", None) or sdk_export.ConsoleLogExporter
-        return logs.export(resource, exporter())
+        return logs.provider(resource, exporter(), records=kind != "none")
     if _protocol(settings, "LOGS") == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcExporter
 
-        return logs.export(resource, GrpcExporter())
+        return logs.provider(resource, GrpcExporter(), records=kind != "none")
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpExporter
 
-    return logs.export(resource, HttpExporter())
+    return logs.provider(resource, HttpExporter(), records=kind != "none")

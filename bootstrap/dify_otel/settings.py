@@ -34,6 +34,12 @@ DOCUMENTED: tuple[Setting, ...] = (
         "Whether prompts, answers, documents, tool arguments, SQL and query strings leave the process "
         "(`true` means SPAN_ONLY).",
     ),
+    Setting(
+        "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT",
+        "true, false",
+        "false",
+        "An event over OTLP logs for each model call; the content modes with events imply it.",
+    ),
     Setting("DIFY_OTEL_CONTENT_MAX_LENGTH", "characters", "8192", "Limit of one content value; JSON stays valid."),
     Setting(
         "DIFY_OTEL_ERROR_TEXT",
@@ -101,6 +107,7 @@ class Settings:
 
     enabled: bool = True
     content_mode: str = "NO_CONTENT"
+    emit_events: bool = False
     content_max_length: int = 8192
     error_text: bool = False
     dialects: tuple[str, ...] = ("otel", "arms")
@@ -198,7 +205,7 @@ def read(environ: Mapping[str, str]) -> Settings:
     mode = reader.text("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT")
     legacy = {"true": "SPAN_ONLY", "false": "NO_CONTENT"}.get(mode.lower())
     content = legacy or reader.word("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", CONTENT_MODES, "NO_CONTENT")
-    on_spans = content in ("SPAN_ONLY", "SPAN_AND_EVENT")
+    on_spans = content != "NO_CONTENT"
     error_text = reader.word("DIFY_OTEL_ERROR_TEXT", ("auto", "true", "false"), "auto")
     protocol = reader.word(
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
@@ -211,6 +218,8 @@ def read(environ: Mapping[str, str]) -> Settings:
     return Settings(
         enabled=reader.flag("DIFY_OTEL_ENABLED", True) and not reader.flag("OTEL_SDK_DISABLED", False),
         content_mode=content,
+        emit_events=content in ("EVENT_ONLY", "SPAN_AND_EVENT")
+        or reader.flag("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", False),
         content_max_length=int(reader.number("DIFY_OTEL_CONTENT_MAX_LENGTH", 8192, 16, 1_048_576)),
         error_text=on_spans if error_text == "auto" else error_text == "true",
         dialects=reader.words("DIFY_OTEL_DIALECTS", ("otel", "arms", "openinference"), ("otel", "arms")),
@@ -257,5 +266,7 @@ def current() -> Settings:
 def table() -> str:
     """The README's table of settings, in Markdown."""
     rows = ["| variable | values | default | meaning |", "|---|---|---|---|"]
-    rows += [f"| `{s.name}` | {s.values} | {f'`{s.default}`' if s.default else 'unset'} | {s.meaning} |" for s in DOCUMENTED]
+    rows += [
+        f"| `{s.name}` | {s.values} | {f'`{s.default}`' if s.default else 'unset'} | {s.meaning} |" for s in DOCUMENTED
+    ]
     return "\n".join(rows)

@@ -82,10 +82,10 @@ def _flask_words(arguments: list[str]) -> list[str]:
 
 
 def arm() -> bool:
-    """Register for Dify's application factory, if this process is one to watch. Imports nothing but import machinery."""
+    """Register for Dify's application factory, if this process is one to watch. Imports only import machinery."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - PYTHONPATH reaches interpreters that pip never asked
         sys.stderr.write("dify-otel: not started: it needs Python 3.11 or newer\n")
         return False
     name, arguments = program(list(getattr(sys, "orig_argv", ())))
@@ -152,7 +152,7 @@ def _ready_hook(module: ModuleType) -> None:
 
 
 def ready(app: Any) -> None:
-    """Dify's extensions are initialised: start the SDK here, or in each child when this process will fork. Never raises."""
+    """Dify's extensions are initialised: start the SDK here, or in each child if this process will fork."""
     from dify_otel_instrumentors.core import guard
 
     try:

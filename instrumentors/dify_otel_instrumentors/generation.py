@@ -1,4 +1,4 @@
-"""What Dify asks a model for on its own account: names, suggested questions, prompts, code. The model call nests below."""
+"""What Dify asks a model for on its own account: names, questions, prompts, code. The model call nests below."""
 
 from __future__ import annotations
 

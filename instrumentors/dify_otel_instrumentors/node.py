@@ -273,10 +273,11 @@ _ROUNDS = "_dify_otel_rounds"
 def _child_engine(arguments: Mapping[str, Any], engine: Any, enclosing: Any) -> Any:
     """`_create_graph_engine` of an iteration or loop node: called once a pass, the engine runs that pass."""
     node = arguments.get("self")
-    facts: dict[str, Any] = {"node": node, "index": arguments.get("index")}
-    if facts["index"] is None:
-        facts["index"] = getattr(node, _ROUNDS, 0)
-        _keep(node, _ROUNDS, facts["index"] + 1)
+    index = arguments.get("index")
+    if index is None:
+        index = getattr(node, _ROUNDS, 0)
+        _keep(node, _ROUNDS, index + 1)
+    facts: dict[str, Any] = {"node": node, "index": index}
     if "item" in arguments:
         facts["item"] = arguments["item"]
     state = getattr(engine, "graph_runtime_state", None)

@@ -84,7 +84,10 @@ def _documents(result: Any) -> list[Any] | None:
 
 def _fact(document: Any) -> dict[str, Any]:
     metadata = getattr(document, "metadata", None)
-    get = (lambda k: metadata.get(k)) if isinstance(metadata, Mapping) else (lambda k: getattr(metadata, k, None))
+
+    def get(key: str) -> Any:
+        return metadata.get(key) if isinstance(metadata, Mapping) else getattr(metadata, key, None)
+
     return {
         "id": shapes.word(get("doc_id") or get("segment_id") or get("document_id")),
         "score": shapes.number(get("score")),

@@ -12,7 +12,6 @@ from typing import Any
 from . import shapes
 from .core.operation import Content, Error, Measure, Operation, Tap
 
-
 RESUMES = "dify_otel_traceparent"
 """Key in the run's `extras`, which Dify persists with a paused run: the span that the resumed run links to."""
 

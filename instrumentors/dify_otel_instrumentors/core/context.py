@@ -76,7 +76,7 @@ def carry_into_threads() -> None:
             guard.failed("context.thread")
         return start(self)
 
-    @functools.wraps(submit)
+    @functools.wraps(submit)  # type: ignore[arg-type]
     def carrying_submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         try:
             if current() is not None and _wanted(fn):

@@ -1,4 +1,4 @@
-"""What a concept file exports: an `Operation` (a call that becomes a span) or a `Tap` (a call that only tells something).
+"""What a concept file exports: an `Operation` (a call that becomes a span) or a `Tap` (a call that only tells).
 
 Data, not a class hierarchy: names, words and pure functions from arguments, items and results to pairs. Neither knows
 OpenTelemetry, so that the seam table can be read before anything of it may be imported.
@@ -52,10 +52,10 @@ class Operation:
     """One unit of work that becomes one span.
 
     `concept` is the word for what it is; `name` makes the span name of the facts gathered by `before`; `before` sees
-    `(arguments, enclosing)` at the start, `during` `(call, item)` per streamed item, `after` `(call, result)` at the end
-    (result is None after an exception or when a stream was not read to its end). `before` and `after` give pairs.
+    `(arguments, enclosing)` at the start, `during` `(call, item)` per streamed item, `after` `(call, result)` at the
+    end (result is None after an exception or when a stream was not read to its end). `before` and `after` give pairs.
     `stream` names the attribute of the result that holds the generator, when it is not the result itself.
-    `applies` may refuse a call `(arguments, enclosing) -> bool`; `parent` may name a parent other than the current span.
+    `applies` may refuse a call `(arguments, enclosing) -> bool`; `parent` may name another parent than the current span.
     `merge`: inside a call of the same concept, add to that span instead of making another, if `claims(call)` agrees.
     `opened(call, arguments)` runs once the span exists.
     `current_in_stream`: attach the span around every step of a stream (needed where the source does the work).
@@ -97,7 +97,7 @@ class Tap:
 class Seam:
     """A place in Dify where one unit of work begins and ends.
 
-    `targets` are the names (`module:Qualified.name`) that place has had, oldest first; every one that exists is wrapped.
+    `targets` are the names (`module:Qualified.name`) that place has had, oldest first; each that exists is wrapped.
     `releases` claims where it must be found, as `first-last` (an open end means "to the newest"); `lost` says what a
     person misses when it is absent.
     """

@@ -13,17 +13,24 @@ from dataclasses import dataclass
 class Policy:
     """Made by the bootstrap from its settings.
 
-    `content` and `content_events`: capture on spans and on log events. `error_text`: record the text of errors.
+    `content_on_spans` and `content_on_events`: where content may go. `events`: emit an event
+    a model call. `error_text`: record the text of errors.
     `content_limit`: characters a value. `user_id`: external, internal, hash or off.
     """
 
-    content: bool = False
-    content_events: bool = False
+    content_on_spans: bool = False
+    content_on_events: bool = False
+    events: bool = False
     error_text: bool = False
     content_limit: int = 8192
     dialects: tuple[str, ...] = ("otel", "arms")
     user_id: str = "external"
     user_id_salt: str = ""
+
+    @property
+    def content(self) -> bool:
+        """Whether content is worth gathering at all."""
+        return self.content_on_spans or self.content_on_events
 
 
 _policy = Policy()
@@ -41,7 +48,7 @@ def policy() -> Policy:
 
 
 def user_id(external: str | None, internal: str | None) -> str | None:
-    """The one user id of a request, as the policy wants it: the caller's own name for the user, Dify's id, or a hash."""
+    """The one user id of a request, as the policy wants it: the caller's name for the user, Dify's id, or a hash."""
     if _policy.user_id == "off":
         return None
     if _policy.user_id == "internal":

@@ -1,8 +1,8 @@
 """Names: what is inherited by the spans below, and how one set of facts is spelled in each dialect.
 
 Concept files speak one vocabulary: OpenTelemetry's GenAI names (semantic-conventions-genai main as of October 2026,
-`https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev`) and `dify.*` for what has no official name. This table adds the
-names other backends read, `arms` (Alibaba Cloud Monitor, LoongSuite 1.40) and `openinference` (0.1.x), to the same spans.
+`https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev`) and `dify.*` for what has no official name. This table adds
+the names other backends read to the same spans: `arms` (Alibaba Cloud Monitor, LoongSuite 1.40), `openinference` 0.1.
 """
 
 from __future__ import annotations

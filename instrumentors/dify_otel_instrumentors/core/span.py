@@ -7,7 +7,7 @@ numbers stay numbers. What lies below a call (SQL, Redis, HTTP) is rolled up int
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter, time_ns
 from typing import Any
 
@@ -38,11 +38,19 @@ DEPTH_MAX = 64
 CANCELLED = (GeneratorExit,)
 
 
-class _Runtime:
-    __slots__ = ("aliases", "arms", "openinference", "policy", "tracer")
+Emit = Callable[[str, Mapping[str, Any], Any], None]
+"""Emits an event: its name, attributes, and the context of the span it belongs to."""
 
-    def __init__(self, tracer: trace.Tracer, policy: Policy) -> None:
+EVENTS: Mapping[str, str] = {"chat": "gen_ai.client.inference.operation.details"}
+"""The event of a concept's calls (semantic conventions 1.37)."""
+
+
+class _Runtime:
+    __slots__ = ("aliases", "arms", "emit", "openinference", "policy", "tracer")
+
+    def __init__(self, tracer: trace.Tracer, policy: Policy, emit: Emit | None) -> None:
         self.tracer = tracer
+        self.emit = emit
         self.policy = policy
         self.aliases = semconv.aliases(policy.dialects)
         self.arms = "arms" in policy.dialects
@@ -52,11 +60,11 @@ class _Runtime:
 _runtime: _Runtime | None = None
 
 
-def configure(tracer: trace.Tracer | None, policy: Policy | None = None) -> None:
-    """From now on calls become spans of `tracer`; None: calls run untouched."""
+def configure(tracer: trace.Tracer | None, policy: Policy | None = None, emit: Emit | None = None) -> None:
+    """From now on calls become spans of `tracer` (None: calls run untouched), their events go to `emit`."""
     global _runtime
     rules.set_policy(policy)
-    _runtime = None if tracer is None else _Runtime(tracer, policy or Policy())
+    _runtime = None if tracer is None else _Runtime(tracer, policy or Policy(), emit)
 
 
 def _plain(value: Any) -> Any:
@@ -278,6 +286,7 @@ class Call:
                     span.set_attributes(self._attributes(self._late))
                 if self._error is not None:
                     self._mark()
+                self._emit()
         except Exception:
             guard.failed("span.end")
         finally:
@@ -287,6 +296,15 @@ class Call:
                 guard.failed("span.end")
             self.arguments = None
             self.state = {}
+
+    def _emit(self) -> None:
+        """The event of a finished call, with content where the gate lets it onto events."""
+        runtime = _runtime
+        name = EVENTS.get(self.operation.concept)
+        if runtime is None or runtime.emit is None or name is None:
+            return
+        facts = {**self.inherited, **self._facts, **self._late}
+        runtime.emit(name, self._attributes(facts, runtime.policy.content_on_events), self._context)
 
     def _mark(self) -> None:
         error = self._error
@@ -315,15 +333,17 @@ class Call:
             elif type(pair) is Measure:
                 metrics.record(pair.metric, pair.value, pair.labels)
 
-    def _attributes(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def _attributes(self, facts: Mapping[str, Any], with_content: bool | None = None) -> dict[str, Any]:
         runtime = _runtime
         out: dict[str, Any] = {}
         if runtime is None:
             return out
         policy, aliases = runtime.policy, runtime.aliases
+        if with_content is None:
+            with_content = policy.content_on_spans
         for key, value in facts.items():
             if type(value) is Content:
-                if not policy.content:
+                if not with_content:
                     continue
                 value = content.encode(value.value, policy.content_limit)
             else:
@@ -434,7 +454,7 @@ def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
         around = operation.parent(arguments) if operation.parent is not None else None
         if around is None:
             around = otel_context.get_current()
-        enclosing: Call | None = around.get(CALL)
+        enclosing: Any = around.get(CALL)
         if enclosing is None:
             # A span that only comes to be when something happens below it: now something does.
             claim = getattr(trace.get_current_span(around), "claim", None)
@@ -457,7 +477,7 @@ def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
         name = operation.name(facts)
         span_kind = facts.pop("span_kind", operation.span_kind)
         links = _links(facts.pop("links", None))
-        held = {k: v for k, v in facts.items() if type(v) is Content} if runtime.policy.content else {}
+        held = {k: v for k, v in facts.items() if type(v) is Content} if runtime.policy.content_on_spans else {}
         start = call._attributes({**call.inherited, **{k: v for k, v in facts.items() if type(v) is not Content}})
         if runtime.arms:
             start["gen_ai.span.kind"] = "TASK" if span_kind == "GUARDRAIL" else span_kind
