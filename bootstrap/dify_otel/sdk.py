@@ -108,7 +108,7 @@ class _Spans(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+        self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return bool(self._exporter.force_flush(timeout_millis))
@@ -142,7 +142,7 @@ class _Queue(SpanProcessor):
         self._processor.on_end(span)
 
     def shutdown(self) -> None:
-        self._processor.shutdown()
+        self._processor.shutdown()  # type: ignore[no-untyped-call]
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return bool(self._processor.force_flush(timeout_millis))

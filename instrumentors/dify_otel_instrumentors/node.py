@@ -275,7 +275,7 @@ def _child_engine(arguments: Mapping[str, Any], engine: Any, enclosing: Any) -> 
     node = arguments.get("self")
     index = arguments.get("index")
     if index is None:
-        index = getattr(node, _ROUNDS, 0)
+        index = int(getattr(node, _ROUNDS, 0))
         _keep(node, _ROUNDS, index + 1)
     facts: dict[str, Any] = {"node": node, "index": index}
     if "item" in arguments:

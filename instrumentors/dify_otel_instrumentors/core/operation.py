@@ -55,7 +55,7 @@ class Operation:
     `(arguments, enclosing)` at the start, `during` `(call, item)` per streamed item, `after` `(call, result)` at the
     end (result is None after an exception or when a stream was not read to its end). `before` and `after` give pairs.
     `stream` names the attribute of the result that holds the generator, when it is not the result itself.
-    `applies` may refuse a call `(arguments, enclosing) -> bool`; `parent` may name another parent than the current span.
+    `applies` may refuse a call `(arguments, enclosing) -> bool`; `parent` may name another than the current span.
     `merge`: inside a call of the same concept, add to that span instead of making another, if `claims(call)` agrees.
     `opened(call, arguments)` runs once the span exists.
     `current_in_stream`: attach the span around every step of a stream (needed where the source does the work).
