@@ -30,7 +30,7 @@ bench: environment ## per-call cost against budgets; fails when one is broken
 	@PYTHONPATH=$(CURDIR)/bootstrap:$(CURDIR)/instrumentors:$(CURDIR) $(VENV)/python -m tests.bench
 
 dist: environment ## wheel, sdist and the injection zip, reproducibly
-	@$(VENV)/python tests/release.py dist
+	@$(VENV)/python -m tests.release.build
 
 clean: ## what the build left here (the cache stays)
 	@rm -rf build dist bench.json .mypy_cache .ruff_cache .pytest_cache

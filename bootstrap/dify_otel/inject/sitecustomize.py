@@ -34,6 +34,8 @@ def _begin(here):
     # From a checkout the two packages live in two source roots; in an installed folder or a zip side by side.
     checkout = os.path.join(os.path.dirname(root), "instrumentors")
     roots = [root, checkout] if os.path.isdir(os.path.join(checkout, "dify_otel_instrumentors")) else [root]
+    if not os.path.isdir(os.path.join(root, "dify_otel")):
+        roots = []  # in a zip this file lies beside the packages, and the zip is on the path already
     added = [p for p in roots if p not in sys.path]
     sys.path.extend(added)  # behind everything: whatever Dify has wins
     from dify_otel import start
