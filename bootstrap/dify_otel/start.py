@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing alone costs a process that is none of our business several milliseconds
+    from types import ModuleType
+    from typing import Any
 
 READY_MODULE = "app_factory"
 READY_FUNCTION = "initialize_extensions"

@@ -13,12 +13,13 @@ loaded = False
 def _chain(here):
     """Run the sitecustomize that would have run without us. What it raises is its own, as without us."""
     from importlib.machinery import PathFinder
-    from importlib.util import module_from_spec
 
     paths = [p for p in sys.path if os.path.abspath(p or os.curdir) != here]
     spec = PathFinder.find_spec("sitecustomize", paths)
     if spec is None or spec.loader is None:
         return
+    from importlib.util import module_from_spec
+
     ours = sys.modules.pop("sitecustomize", None)
     module = module_from_spec(spec)
     sys.modules["sitecustomize"] = module
