@@ -1,0 +1,1 @@
+"""A small application of Dify's shape, run in real processes: what instrumentation is tested on without Dify."""

@@ -1,0 +1,15 @@
+from core.app.app_config.easy_ui import common_fields
+from core.app.app_config.entities import EasyUIBasedAppConfig
+from models.model import App, AppModelConfig, Conversation
+
+
+class ChatAppConfig(EasyUIBasedAppConfig):
+    pass
+
+
+class ChatAppConfigManager:
+    @classmethod
+    def get_app_config(
+        cls, app_model: App, app_model_config: AppModelConfig, conversation: Conversation | None = None
+    ) -> ChatAppConfig:
+        return ChatAppConfig(**common_fields(app_model, app_model_config, conversation))

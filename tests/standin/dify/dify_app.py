@@ -1,0 +1,7 @@
+"""The Flask class Dify's processes build."""
+
+from flask import Flask
+
+
+class DifyApp(Flask):
+    pass

@@ -1,0 +1,3 @@
+from blinker import signal
+
+message_was_created = signal("message-was-created")
