@@ -1,4 +1,4 @@
-"""Cost of a call against budgets, as ratios within one run. `python -m tests.bench [--json FILE]`; 1 when one is broken.
+"""Cost of a call against budgets, as ratios within one run. `python -m tests.bench`; 1 when one is broken.
 
 Best of several repeats, because the machine has other things to do; the compared variants take turns, because its speed
 drifts. Writes every figure to bench.json.
@@ -54,7 +54,12 @@ class _Model:
         self.result = result
 
     def invoke_llm(
-        self, prompt_messages: Any, model_parameters: Any = None, tools: Any = None, stop: Any = None, stream: bool = True
+        self,
+        prompt_messages: Any,
+        model_parameters: Any = None,
+        tools: Any = None,
+        stop: Any = None,
+        stream: bool = True,
     ) -> Any:
         return self.result
 

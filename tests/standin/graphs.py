@@ -211,8 +211,11 @@ def demo_graph(dataset_id: str) -> Graph:
     for item, title in (("kr", "Look up"), ("tool", "Weather"), ("ifelse", "Any sights?"), ("tpl", "Put together")):
         nodes[item]["data"]["title"] = title
     return graph(
-        [nodes["start"], plan, nodes["kr"], nodes["tool"], nodes["ifelse"], visit, begin, body, guide, nodes["tpl"]]
-        + [end(out=["tpl", "output"]), end("end2", out=["code", "city"])],
+        [
+            *(nodes["start"], plan, nodes["kr"], nodes["tool"], nodes["ifelse"], visit, begin, body, guide, nodes["tpl"]),
+            end(out=["tpl", "output"]),
+            end("end2", out=["code", "city"]),
+        ],
         ("start", "code"),
         ("code", "kr"),
         ("code", "tool"),

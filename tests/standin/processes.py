@@ -311,6 +311,7 @@ def worker(
     wrap: Sequence[str | Path] = (),
     pool: str = "gevent",
     concurrency: int = 8,
+    max_tasks: int = 50,
     name: str = "worker",
     seconds: float = 60.0,
 ) -> Iterator[Process]:
@@ -323,7 +324,7 @@ def worker(
         "worker",
         *("-P", pool),
         *("-c", str(concurrency)),
-        *("--max-tasks-per-child", "50"),
+        *("--max-tasks-per-child", str(max_tasks)),
         *("--loglevel", "INFO"),
         *("-Q", QUEUES),
         "--prefetch-multiplier=1",
