@@ -45,9 +45,7 @@ def main(out: Path) -> None:
     """Build everything into `out` and say what was made."""
     out.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "1577836800"}
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-d", str(out)], cwd=ROOT, env=environment, check=True
-    )
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", str(out)], cwd=ROOT, env=environment, check=True)
     injection_zip(out)
     for path in sorted(out.iterdir()):
         print(f"{path.stat().st_size:>9}  {path.name}")

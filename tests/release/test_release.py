@@ -33,7 +33,11 @@ def test_the_wheel_holds_both_packages_and_the_entry_points(tmp_path: Path) -> N
     assert "dify_otel/inject/sitecustomize.py" in names
     assert "dify_otel_instrumentors/seams.py" in names
     assert not [n for n in names if n.startswith(("tests/", "deploy/"))]
-    for line in ("dify = dify_otel.distro:DifyDistro", "dify = dify_otel.distro:DifyConfigurator", "dify_otel.cli:main"):
+    for line in (
+        "dify = dify_otel.distro:DifyDistro",
+        "dify = dify_otel.distro:DifyConfigurator",
+        "dify_otel.cli:main",
+    ):
         assert line in points
 
 

@@ -212,7 +212,18 @@ def demo_graph(dataset_id: str) -> Graph:
         nodes[item]["data"]["title"] = title
     return graph(
         [
-            *(nodes["start"], plan, nodes["kr"], nodes["tool"], nodes["ifelse"], visit, begin, body, guide, nodes["tpl"]),
+            *(
+                nodes["start"],
+                plan,
+                nodes["kr"],
+                nodes["tool"],
+                nodes["ifelse"],
+                visit,
+                begin,
+                body,
+                guide,
+                nodes["tpl"],
+            ),
             end(out=["tpl", "output"]),
             end("end2", out=["code", "city"]),
         ],

@@ -85,7 +85,9 @@ def _show(arguments: argparse.Namespace, processes: Any, drive: Any, folder: Pat
         f"{outcome.status}: the client waited {outcome.seconds:.2f} s and saw {sum(outcome.events.values())} events; "
         f"{len(traces[0].spans)} spans in {len(traces)} trace; {time.monotonic() - began:.0f} s in all."
     )
-    _say("README.md: three ways into your own Dify · docs/architecture.md: how it works · `dify-otel tail`: watch yours")
+    _say(
+        "README.md: three ways into your own Dify · docs/architecture.md: how it works · `dify-otel tail`: watch yours"
+    )
     return 0 if good else 1
 
 

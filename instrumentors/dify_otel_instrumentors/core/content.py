@@ -26,28 +26,32 @@ REDACTED = "***"
 
 _escape = json.encoder.encode_basestring
 
-_SECRET_KEY = re.compile(
-    r"(?:^|[_\-.])(?:api[_\-]?key|apikey|secret|secrets|password|passwd|credential|credentials|authorization|"
-    r"access[_\-]?token|refresh[_\-]?token|auth[_\-]?token|bearer|cookie|set-cookie|private[_\-]?key|license[_\-]?key|"
-    r"client[_\-]?secret|x-api-key|session[_\-]?token)$",
-    re.IGNORECASE,
+_SECRET_WORDS = (
+    r"api[_\-]?key|secrets?|password|passwd|credentials?|authorization|bearer|cookie|"
+    r"(?:access|refresh|auth|session|api|id|bot)[_\-]?token|(?:private|license|secret|app)[_\-]?key|"
+    r"access[_\-]?key(?:[_\-]?(?:id|secret))?"
 )
+_SECRET_KEY = re.compile(rf"(?i:(?:^|[_\-.])(?:{_SECRET_WORDS}))$|(?<=[a-z0-9])(?=[A-Z])(?i:{_SECRET_WORDS})$")
+_NAME_READ = 64
+"""Characters at a key's end that tell whether its value is secret: a key may be a whole document."""
 _SECRET_TEXT = re.compile(
     r"(?i)([?&](?:sign|signature|nonce|timestamp|token|access_token|api_key|apikey|key|sig|expires|credential|"
     r"x-amz-[a-z\-]+|x-oss-[a-z\-]+|x-goog-[a-z\-]+|ossaccesskeyid|awsaccesskeyid|se|sp|sv|sr)=)[^&#\s\"'<>]+"
-    r"|\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/=\-]{8,}"
+    # A word after "basic" is prose unless something in it is neither a small letter nor its first.
+    r"|\b((?:bearer|basic)\s+)(?=\S[a-z]*(?-i:[A-Z0-9._~+/=\-]))[A-Za-z0-9._~+/=\-]{8,}"
     r"|(://[^/\s:@]{0,256}:)[^/\s@]{1,256}(?=@)"
 )
+_AUTHORIZATION = re.compile(r"(?i:earer|asic)\s")
 
 
 def is_secret_name(name: str) -> bool:
     """Whether a key's value must never be recorded, whatever the mode."""
-    return _SECRET_KEY.search(name) is not None
+    return _SECRET_KEY.search(name[-_NAME_READ:]) is not None
 
 
 def scrub(text: str) -> str:
     """`text` without signed URL parameters, authorization values and passwords in URLs."""
-    if "=" not in text and "://" not in text and "earer" not in text and "asic" not in text and "EAR" not in text:
+    if "=" not in text and "://" not in text and not _AUTHORIZATION.search(text):
         return text
     return _SECRET_TEXT.sub(lambda m: (m.group(1) or m.group(2) or m.group(3) or "") + REDACTED, text)
 
@@ -62,20 +66,37 @@ def cut(text: str, limit: int) -> str:
 
 def encode(value: Any, limit: int) -> str:
     """`value` as an attribute string of at most about `limit` characters: text as it is, anything else as JSON."""
-    if isinstance(value, str):
-        return _sound(cut(str.__str__(value), limit))
+    if issubclass(type(value), str):
+        return sound(cut(str.__str__(value), limit))
     writer = _Writer(limit)
     writer.write(value, 0)
     return "".join(writer.parts)
 
 
-def _sound(text: str) -> str:
-    """Lone surrogates cannot be exported as UTF-8."""
+def sound(text: str) -> str:
+    """`text` with lone surrogates replaced: they cannot be exported as UTF-8."""
+    if text.isascii():
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace").decode("utf-8")
     return text
+
+
+def _quoted(text: str, room: int) -> str:
+    """`text` as a JSON string of about `room` characters: an escape takes up to six."""
+    quoted = _escape(text)
+    while len(quoted) > room + 2 and len(text) > 0:
+        text = text[: len(text) * room // len(quoted)]
+        quoted = _escape(text + CUT)
+        if len(quoted) <= room + len(CUT) + 2:
+            break
+    return quoted
+
+
+def _name_of(kind: type) -> str:
+    return str.__str__(type.__dict__["__name__"].__get__(kind))
 
 
 class _Writer:
@@ -103,12 +124,18 @@ class _Writer:
         elif kind is float:
             self.put(float.__repr__(value) if math.isfinite(value) else "null")
         elif depth >= DEPTH_MAX:
-            self.text(f"<{kind.__name__}>")
+            self.text(f"<{_name_of(kind)}>")
         else:
-            self.compound(value, kind, depth)
+            try:
+                self.compound(value, kind, depth)
+            except Exception:
+                # Containers close themselves, so nothing has been written. `isinstance` alone raises for a proxy
+                # outside of its context (werkzeug's LocalProxy).
+                self.text(f"<{_name_of(kind)}>")
 
     def text(self, value: str) -> None:
-        self.put(_escape(_sound(cut(value, max(self.left, len(CUT))))))
+        room = max(self.left, len(CUT))
+        self.put(_quoted(sound(cut(value, room)), room))
 
     def compound(self, value: Any, kind: type, depth: int) -> None:
         if isinstance(value, enum.Enum):
@@ -116,7 +143,7 @@ class _Writer:
         elif isinstance(value, str):
             self.text(str.__str__(value))
         elif isinstance(value, (bytes, bytearray, memoryview)):
-            self.text(f"<{kind.__name__} {len(value)}>")
+            self.text(f"<{_name_of(kind)} {len(value)}>")
         elif isinstance(value, Mapping):
             self.mapping(value, depth)
         elif isinstance(value, (Sequence, Set)):
@@ -128,7 +155,7 @@ class _Writer:
         elif dataclasses.is_dataclass(value) or hasattr(kind, "model_fields"):
             self.mapping(_fields(value), depth)
         else:
-            self.text(f"<{kind.__name__}>")
+            self.text(f"<{_name_of(kind)}>")
 
     def mapping(self, value: Mapping[Any, Any], depth: int) -> None:
         self.put("{")
@@ -145,7 +172,7 @@ class _Writer:
                 mark = len(self.parts)
                 if not first:
                     self.put(",")
-                self.put(_escape(_sound(name[:256])))
+                self.put(_quoted(sound(name[:256]), min(256, self.left)))
                 self.put(":")
                 first = False
                 if is_secret_name(name):
@@ -176,10 +203,13 @@ class _Writer:
 
 def _key(key: Any) -> str:
     if isinstance(key, enum.Enum):
-        return str(key.value)[:256] if isinstance(key.value, (str, int)) else type(key).__name__
-    if isinstance(key, (int, float, bool)) or key is None:
-        return str(key)
-    return f"<{type(key).__name__}>"
+        key = key.value
+    kind = type(key)
+    if kind is str:
+        return str(key[:256])
+    if kind in (int, float, bool) or key is None:
+        return "<int>" if kind is int and key.bit_length() >= 1024 else str(key)
+    return f"<{_name_of(kind)}>"
 
 
 def _fields(value: Any) -> Mapping[str, Any]:

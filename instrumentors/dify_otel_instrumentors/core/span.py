@@ -30,6 +30,8 @@ KINDS = {
 
 TEXT_MAX = 1024
 """Characters of a metadata string or an error text."""
+INTEGER_MAX = 2**63
+FLOAT_MAX = 10**308
 ITEMS_MAX = 128
 """Elements of a list attribute."""
 DEPTH_MAX = 64
@@ -67,22 +69,31 @@ def configure(tracer: trace.Tracer | None, policy: Policy | None = None, emit: E
     _runtime = None if tracer is None else _Runtime(tracer, policy or Policy(), emit)
 
 
+_NUMBERS = frozenset({int, float, bool})
+
+
 def _plain(value: Any) -> Any:
     """`value` as OpenTelemetry may carry it, bounded; None if it may not."""
     kind = type(value)
     if kind is str:
-        return value if len(value) <= TEXT_MAX else value[:TEXT_MAX]
-    if kind is int or kind is float or kind is bool or value is None:
+        return content.sound(value if len(value) <= TEXT_MAX else value[:TEXT_MAX])
+    if kind is int:
+        # OTLP has no wider integer; the exporter would log the value's attribute with a traceback.
+        return value if -INTEGER_MAX <= value < INTEGER_MAX else float(value) if abs(value) < FLOAT_MAX else None
+    if kind is float or kind is bool or value is None:
         return value
     if isinstance(value, enum.Enum):
         return _plain(value.value)
     if isinstance(value, str):
-        return str.__str__(value)[:TEXT_MAX]
+        return content.sound(str.__str__(value)[:TEXT_MAX])
     if isinstance(value, bool | int | float):
         return kind.__base__(value) if kind.__base__ in (int, float) else value
     if isinstance(value, list | tuple):
         items = [_plain(v) for v in value[:ITEMS_MAX]]
-        return [v for v in items if isinstance(v, str | int | float | bool)] or None
+        items = [v for v in items if isinstance(v, str | int | float | bool)]
+        if len({type(v) for v in items}) > 1:  # OpenTelemetry refuses a list of several types
+            items = [v if isinstance(v, str) else str(v) for v in items]
+        return items or None
     if kind.__name__ == "UUID" or kind.__name__ == "Decimal":
         return str(value)[:64] if kind.__name__ == "UUID" else float(value)
     return None
@@ -342,18 +353,23 @@ class Call:
         if with_content is None:
             with_content = policy.content_on_spans
         for key, value in facts.items():
-            if type(value) is Content:
+            kind = type(value)
+            if kind is Content:
                 if not with_content:
                     continue
                 value = content.encode(value.value, policy.content_limit)
-            else:
+            elif kind is str:
+                if len(value) > TEXT_MAX:
+                    value = value[:TEXT_MAX]
+            elif kind not in _NUMBERS:
                 value = _plain(value)
-            if value is None:
-                continue
+                if value is None:
+                    continue
             out[key] = value
-            for alias, transform in aliases.get(key, ()):
-                if alias not in out:
-                    out[alias] = value if transform is None else transform(value)
+            if key in aliases:
+                for alias, transform in aliases[key]:
+                    if alias not in out:
+                        out[alias] = value if transform is None else transform(value)
         return out
 
 
@@ -477,23 +493,25 @@ def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
         name = operation.name(facts)
         span_kind = facts.pop("span_kind", operation.span_kind)
         links = _links(facts.pop("links", None))
-        held = {k: v for k, v in facts.items() if type(v) is Content} if runtime.policy.content_on_spans else {}
-        start = call._attributes({**call.inherited, **{k: v for k, v in facts.items() if type(v) is not Content}})
+        if call.inherited:
+            facts = {**call.inherited, **facts}
+        # Content waits until the span is known to record: encoding it is the costly part.
+        start = call._attributes(facts, False)
         if runtime.arms:
             start["gen_ai.span.kind"] = "TASK" if span_kind == "GUARDRAIL" else span_kind
             start["gen_ai.framework"] = "dify"
         if runtime.openinference:
             start["openinference.span.kind"] = semconv.SPAN_KINDS.get(span_kind, "CHAIN")
         call.span = runtime.tracer.start_span(
-            name[:TEXT_MAX],
+            content.sound(name[:TEXT_MAX]),
             context=around,
             kind=KINDS[operation.kind],
             attributes=start,
             links=links,
             start_time=time_ns(),
         )
-        if held and call.span.is_recording():
-            call._late.update(held)
+        if runtime.policy.content_on_spans and call.span.is_recording():
+            call._late = {k: v for k, v in facts.items() if type(v) is Content}
         call._context = trace.set_span_in_context(call.span, otel_context.set_value(CALL, call, around))
         _open(operation, call, arguments)
         return call

@@ -5,10 +5,12 @@ def init_app(app: DifyApp) -> None:
     from controllers.console import bp as console_bp
     from controllers.inner_api import bp as inner_api_bp
     from controllers.service_api import bp as service_api_bp
+    from controllers.trigger import bp as trigger_bp
 
     app.register_blueprint(service_api_bp)
     app.register_blueprint(console_bp)
     app.register_blueprint(inner_api_bp)
+    app.register_blueprint(trigger_bp)
 
     @app.route("/health")
     def health() -> dict[str, object]:
