@@ -154,6 +154,7 @@ def _request_after(call: Any, result: Any) -> Iterator[Any]:
         yield "dify.app.time_to_first_chunk", round(first, 6)
     if state.get("answer"):
         yield "dify.app.outputs", Content("".join(state["answer"]))
+    yield "dify.workflow.app_log_id", shapes.word(shapes.column(state.get("app_log"), "id"))
     cancelled = bool(state.get("cancelled"))
     if cancelled:
         yield "dify.app.client_disconnected", True
@@ -240,6 +241,7 @@ def _run_opened(call: Any, arguments: Mapping[str, Any]) -> None:
 def _run_after(call: Any, result: Any) -> Iterator[Any]:
     if isinstance(result, Mapping):
         _blocking(call, result)
+    yield "dify.workflow.app_log_id", shapes.word(shapes.column(call.state.get("app_log"), "id"))
     first = call.chunk()
     if first is not None:
         yield "dify.app.time_to_first_chunk", round(first, 6)
@@ -272,6 +274,16 @@ def _records_after(arguments: Mapping[str, Any], result: Any, enclosing: Any) ->
     call = enclosing.nearest("app") or enclosing
     column = shapes.column
     files = shapes.file_facts(getattr(arguments.get("application_generate_entity"), "files", None))
+    end_user = shapes.word(column(message, "from_end_user_id"))
+    account = shapes.word(column(message, "from_account_id"))
+    if files:
+        call.tell(
+            [
+                ("dify.message.file.belongs_to", "user"),
+                ("dify.message.file.created_by_role", "account" if account else "end_user"),
+                ("dify.message.file.created_by", rules.person(account or end_user)),
+            ]
+        )
     call.state["ids"] = True
     call.tell(
         [
@@ -279,8 +291,8 @@ def _records_after(arguments: Mapping[str, Any], result: Any, enclosing: Any) ->
             ("dify.conversation.mode", shapes.word(column(conversation, "mode"))),
             ("dify.message.id", shapes.word(column(message, "id"))),
             ("dify.message.from_source", shapes.word(column(message, "from_source"))),
-            ("dify.message.from_end_user_id", shapes.word(column(message, "from_end_user_id"))),
-            ("dify.message.from_account_id", shapes.word(column(message, "from_account_id"))),
+            ("dify.message.from_end_user_id", rules.person(end_user)),
+            ("dify.message.from_account_id", rules.person(account)),
             ("dify.message.parent_id", shapes.word(column(message, "parent_message_id"))),
             ("dify.message.file_count", len(files)),
             ("dify.message.file.id", [f["id"] for f in files]),

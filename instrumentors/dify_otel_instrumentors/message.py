@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import shapes
+from .core import rules
 from .core.operation import Content, Error, Tap
 
 
@@ -40,8 +41,8 @@ def _facts(row: Any, pipeline: Any) -> Iterator[tuple[str, Any]]:
     yield "dify.message.latency", shapes.number(column(row, "provider_response_latency"))
     yield "dify.message.status", shapes.word(column(row, "status")) or "normal"
     yield "dify.message.from_source", shapes.word(column(row, "from_source"))
-    yield "dify.message.from_end_user_id", shapes.word(column(row, "from_end_user_id"))
-    yield "dify.message.from_account_id", shapes.word(column(row, "from_account_id"))
+    yield "dify.message.from_end_user_id", rules.person(shapes.word(column(row, "from_end_user_id")))
+    yield "dify.message.from_account_id", rules.person(shapes.word(column(row, "from_account_id")))
     mode = shapes.word(getattr(pipeline, "_conversation_mode", None))
     yield "dify.conversation.mode", mode
     yield "dify.message.agent_based", mode in ("agent-chat", "agent")

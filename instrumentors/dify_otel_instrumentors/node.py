@@ -2,7 +2,8 @@
 
 `run` is a generator in all of them and turns a node's failure into an event, so the status comes from the events that
 pass. The span is current while the node's own code runs, which makes it the parent of the node's model, tool, retrieval
-and HTTP calls. Children of an iteration or loop run in an engine of their own; `CHILD_ENGINE` gives them their parent.
+and HTTP calls. Children of an iteration or loop run in an engine of their own (`CHILD_ENGINE` gives them their parent),
+from graphon 0.7 on in frames of the one engine (`FRAME_NODE`), while their container's `run` waits for `resume_container`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from .core.operation import Content, Error, Measure, Operation, Tap
 
 _CONTEXT = "_dify_otel_context"
 _ATTEMPTS = "_dify_otel_attempts"
+_CALL = "_dify_otel_call"
 
 _SPAN_KINDS = {
     "knowledge-retrieval": "RETRIEVER",
@@ -37,8 +39,12 @@ def _keep(holder: Any, name: str, value: Any) -> None:
 
 
 def _parent(arguments: Mapping[str, Any]) -> Any:
-    state = getattr(arguments.get("self"), "graph_runtime_state", None)
-    return getattr(state, _CONTEXT, None)
+    return getattr(_state(arguments.get("self")), _CONTEXT, None)
+
+
+def _state(holder: Any) -> Any:
+    """A node's runtime state; graphon 0.8 shortened the name."""
+    return shapes.first(holder, "runtime_state", "graph_runtime_state")
 
 
 def _type(node: Any) -> str | None:
@@ -73,7 +79,7 @@ def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     yield "dify.app_id", shapes.word(getattr(ids, "app_id", None))
     yield "dify.tenant_id", shapes.word(getattr(ids, "tenant_id", None))
     if enclosing is None or "dify.workflow.run_id" not in enclosing.inherited:
-        yield "dify.workflow.run_id", shapes.workflow_run_id(getattr(node, "graph_runtime_state", None))
+        yield "dify.workflow.run_id", shapes.workflow_run_id(_state(node))
     item = enclosing.nearest("item") if enclosing is not None else None
     if item is not None:
         index = item.state.get("index")
@@ -137,6 +143,8 @@ def _during(call: Any, event: Any) -> None:
         _result(call, result, shapes.word(getattr(result, "status", None)) == "failed")
     elif kind == "NodeRunPauseRequestedEvent":
         call.state["status"] = "paused"
+    elif kind in _AWAITED:
+        _suspend(call)
     elif kind.endswith(
         ("IterationStartedEvent", "LoopStartedEvent", "IterationRunStartedEvent", "LoopRunStartedEvent")
     ):
@@ -144,10 +152,47 @@ def _during(call: Any, event: Any) -> None:
         if isinstance(metadata, Mapping):
             call.tell(
                 [
-                    ("dify.iteration.length", metadata.get("iterator_length")),
+                    ("dify.iteration.length", shapes.entry(metadata, "iteration_length", "iterator_length")),
                     ("dify.loop.length", metadata.get("loop_length")),
                 ]
             )
+
+
+_AWAITED = frozenset({"IterationFrameRequest", "LoopFrameRequest"})
+
+
+def _suspend(call: Any) -> None:
+    """The container asks for its children: its generator is dropped now, and `resume_container` goes on."""
+    node = (call.arguments or {}).get("self")
+    if node is None:
+        return
+    # The dropped generator must not end the span: an ended call ignores it.
+    call.ended = True
+    call.state["suspended"] = True
+    _keep(node, _CALL, call)
+    workflow = call.nearest("workflow")
+    if workflow is not None:
+        workflow.state.setdefault("suspended", {})[id(call)] = call
+
+
+def _awaken(call: Any) -> bool:
+    """Whether the call was waiting; if so it goes on."""
+    if not call.state.pop("suspended", False):
+        return False
+    call.ended = False
+    workflow = call.nearest("workflow")
+    if workflow is not None:
+        workflow.state.get("suspended", {}).pop(id(call), None)
+    return True
+
+
+def abandon(calls: Any, status: str | None) -> None:
+    """End the containers that were waiting for their children when the run stopped or paused."""
+    for call in list(calls.values()):
+        if _awaken(call):
+            _end_items(call)
+            call.state["status"] = status
+            call.finish(None)
 
 
 def _own(call: Any, event: Any) -> bool:
@@ -159,6 +204,7 @@ def _own(call: Any, event: Any) -> bool:
 def _result(call: Any, result: Any, failed: bool) -> None:
     if result is None:
         return
+    _end_items(call)
     facts: list[tuple[str, Any]] = [
         ("dify.node.inputs", Content(getattr(result, "inputs", None))),
         ("dify.node.process_data", Content(getattr(result, "process_data", None))),
@@ -306,3 +352,87 @@ def _child_engine(arguments: Mapping[str, Any], engine: Any, enclosing: Any) -> 
 
 
 CHILD_ENGINE = Tap(replace=_child_engine)
+
+
+# --- graphon 0.7 and later: iteration items and loop rounds are frames of the run's one engine
+
+_ROOT = "root"
+
+
+def _frame(registry: Any, frame_id: Any) -> Any:
+    """A frame by its id: `get` until 0.7, subscription afterwards."""
+    get = getattr(registry, "get", None)
+    return get(frame_id) if get is not None else registry[frame_id]
+
+
+def _frame_node(arguments: Mapping[str, Any], enclosing: Any) -> None:
+    """`Worker._bind_execution_id`, ahead of each node: a frame's first begins the item that its nodes belong to."""
+    frame_id = arguments.get("frame_id")
+    registry = getattr(arguments.get("self"), "_frame_registry", None)
+    if frame_id is None or frame_id == _ROOT or registry is None:
+        return
+    state = shapes.first(_frame(registry, frame_id), "graph_runtime_state", "state")
+    if state is None or getattr(state, _CALL, None) is not None:
+        return
+    root = shapes.first(_frame(registry, _ROOT), "graph_runtime_state", "state")
+    held = root.get_container_frame(frame_id)
+    run = root.get_container_run(held.parent_invocation_id)
+    container = _frame(registry, run.frame_id).graph.nodes[run.node_id]
+    index = getattr(held, "index", None)
+    facts: dict[str, Any] = {"node": container, "index": index}
+    items = getattr(run, "items", None)
+    if items is not None and index is not None and index < len(items):
+        facts["item"] = getattr(items[index], "value", None)
+    from .core import span  # loads OpenTelemetry: not before Dify runs
+
+    call = span.begin(ITEM, facts)
+    if call is None:
+        return
+    _keep(state, _CALL, call)
+    _keep(state, _CONTEXT, call.context)
+    holder = getattr(container, _CALL, None)
+    if holder is not None:
+        holder.state.setdefault("items", []).append(call)
+
+
+def _frame_failed(arguments: Mapping[str, Any], enclosing: Any) -> None:
+    """`record_frame_failure` of a container's handler: a child failed and nothing caught it."""
+    state = shapes.first(arguments.get("frame"), "graph_runtime_state", "state")
+    call = getattr(state, _CALL, None)
+    if call is not None:
+        call.error(Error("item_failed", shapes.word(getattr(arguments.get("event"), "error", None))))
+
+
+def _frame_done(arguments: Mapping[str, Any], enclosing: Any) -> None:
+    """`FrameRegistry.remove`: the item is over."""
+    frame = _frame(arguments.get("self"), arguments.get("frame_id"))
+    call = getattr(shapes.first(frame, "graph_runtime_state", "state"), _CALL, None)
+    if call is not None:
+        call.finish(None)
+
+
+def _end_items(call: Any) -> None:
+    # The engine lets a container go on before it puts the last frame away.
+    for item in call.state.get("items", ()):
+        item.finish(None)
+
+
+def _resumed(arguments: Mapping[str, Any], source: Any, enclosing: Any) -> Any:
+    """`Node.resume_container`: the same node, going on with what its children made, perhaps on another worker."""
+    if type(source) is not GeneratorType:
+        return source
+    node = arguments.get("self")
+    call = getattr(node, _CALL, None)
+    if call is not None and _awaken(call):
+        from .core import stream
+
+        return stream.relay(source, call)
+    from .core import span  # a run resumed in another process: its container began there
+
+    return span.follow(RUN, {"self": node}, source)[1]
+
+
+RESUMED = Tap(replace=_resumed)
+FRAME_NODE = Tap(before=_frame_node)
+FRAME_FAILED = Tap(before=_frame_failed)
+FRAME_DONE = Tap(before=_frame_done)

@@ -114,6 +114,13 @@ SEAMS: tuple[Seam, ...] = (
         lost="the error class of a failed chat or completion on the app's span",
         reads=("event",),
     ),
+    Seam(
+        "workflow.log",
+        workflow.LOGGED,
+        ("core.app.apps.workflow.generate_task_pipeline:WorkflowAppGenerateTaskPipeline._save_workflow_app_log",),
+        lost="the id of a workflow run's app log",
+        reads=("session",),
+    ),
     # --- workflow and nodes
     Seam(
         "workflow.run",
@@ -160,8 +167,50 @@ SEAMS: tuple[Seam, ...] = (
             "graphon.nodes.iteration.iteration_node:IterationNode._create_graph_engine",
             "graphon.nodes.loop.loop_node:LoopNode._create_graph_engine",
         ),
-        releases=("1.9.0-",),
+        releases=("1.9.0-1.16.1",),
         lost="the place of an iteration's or loop's children under their container and item",
+    ),
+    Seam(
+        "node.resume",
+        node.RESUMED,
+        ("graphon.nodes.base.node:Node.resume_container",),
+        releases=("1.17.0-",),
+        lost="the end of an iteration or loop: its span ends where its children begin",
+    ),
+    Seam(
+        "node.frame",
+        node.FRAME_NODE,
+        (
+            "graphon.graph_engine.worker:Worker._bind_execution_id",
+            "graphon.engine.worker.worker:Worker._bind_execution_id",
+        ),
+        releases=("1.17.0-",),
+        lost="the place of an iteration's or loop's children under their container and item",
+        reads=("frame_id",),
+    ),
+    Seam(
+        "node.frame_done",
+        node.FRAME_DONE,
+        (
+            "graphon.graph_engine.frames:FrameRegistry.remove",
+            "graphon.engine.frame:FrameRegistry.remove",
+        ),
+        releases=("1.17.0-",),
+        lost="the duration of an iteration's items and a loop's rounds",
+        reads=("frame_id",),
+    ),
+    Seam(
+        "node.frame_failed",
+        node.FRAME_FAILED,
+        (
+            "graphon.graph_engine.iteration_container_handler:IterationContainerHandler.record_frame_failure",
+            "graphon.graph_engine.loop_container_handler:LoopContainerHandler.record_frame_failure",
+            "graphon.engine.container_handler.builtin.iteration:IterationContainerHandler.record_frame_failure",
+            "graphon.engine.container_handler.builtin.loop:LoopContainerHandler.record_frame_failure",
+        ),
+        releases=("1.17.0-",),
+        lost="which items of an iteration or rounds of a loop failed",
+        reads=("frame", "event"),
     ),
     # --- models
     Seam(

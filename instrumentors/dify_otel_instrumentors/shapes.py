@@ -34,6 +34,11 @@ def first(holder: Any, *names: str) -> Any:
     return None
 
 
+def entry(values: Mapping[Any, Any], *keys: str) -> Any:
+    """The first of several keys (newest first) that has a value."""
+    return next((values[key] for key in keys if values.get(key) is not None), None)
+
+
 def word(value: Any) -> str | None:
     """An enumeration member, UUID or string as a string."""
     if value is None:

@@ -107,6 +107,9 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
     elif state.get("files"):
         yield "dify.tool.file_count", state["files"]
         yield "dify.message.file.id", state.get("file_ids")
+    failure = call.failure
+    if failure is not None:
+        yield "dify.tool.error", Content(failure.text) if failure.text else None
     yield "dify.tool.duration", round(call.elapsed(), 6)
     outputs = answer if answer is not None else state.get("outputs")
     if outputs is not None:

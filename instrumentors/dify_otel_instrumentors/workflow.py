@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import shapes
+from . import node, shapes
 from .core.operation import Content, Error, Measure, Operation, Tap
 
 RESUMES = "dify_otel_traceparent"
@@ -75,8 +75,12 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
     if stopped:
         call.clear_error()
     status = state.get("status") or ("stopped" if stopped else "failed" if call.failed else None)
+    node.abandon(state.get("suspended", {}), status)
     yield "dify.workflow.status", status
     yield "dify.workflow.elapsed_time", round(call.elapsed(), 6)
+    app = call.nearest("app")
+    if app is not None:
+        yield "dify.workflow.app_log_id", shapes.word(shapes.column(app.state.get("app_log"), "id"))
     labels = {"dify.workflow.status": status, "dify.triggered_from": state.get("triggered_from")}
     yield Measure("dify.workflow.active_runs", -1, {})
     yield Measure("dify.workflow.duration", call.elapsed(), labels)
@@ -118,7 +122,7 @@ def _event(arguments: Mapping[str, Any], enclosing: Any) -> None:
         return
     call.state["status"] = status
     engine = getattr(arguments.get("workflow_entry"), "graph_engine", None)
-    state = getattr(engine, "graph_runtime_state", None)
+    state = shapes.first(engine, "runtime_state", "graph_runtime_state")
     outputs = getattr(event, "outputs", None)
     facts: list[tuple[str, Any]] = [
         ("dify.workflow.exceptions_count", getattr(event, "exceptions_count", None)),
@@ -156,3 +160,16 @@ def _event(arguments: Mapping[str, Any], enclosing: Any) -> None:
 
 
 EVENTS = Tap(before=_event, only=_terminal)
+
+
+def _logged(arguments: Mapping[str, Any], result: Any, enclosing: Any) -> None:
+    """`_save_workflow_app_log`: the row has been added to the session; its id exists once that is flushed."""
+    app = enclosing.nearest("app") if enclosing is not None else None
+    if app is None:
+        return
+    for row in list(getattr(arguments.get("session"), "new", ()))[:64]:
+        if type(row).__name__ == "WorkflowAppLog":
+            app.state["app_log"] = row
+
+
+LOGGED = Tap(after=_logged)

@@ -7,10 +7,12 @@ machinery only: this module is loaded while Dify is being imported.
 
 from __future__ import annotations
 
+import functools
 import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Callable, Iterable
+from types import FunctionType
 from typing import Any
 
 from . import guard
@@ -56,11 +58,12 @@ class _Finder(importlib.abc.MetaPathFinder):
             self._finding.discard(fullname)
 
     def ran(self, name: str, module: Any) -> None:
-        for hook in self.hooks.pop(name, ()):
-            try:
-                hook(module)
-            except Exception:
-                guard.failed(f"hook {name}")
+        while name in self.hooks:  # a hook may add another one
+            for hook in self.hooks.pop(name):
+                try:
+                    hook(module)
+                except Exception:
+                    guard.failed(f"hook {name}")
 
 
 class _Loader(importlib.abc.Loader):
@@ -149,16 +152,42 @@ def _wrap(module: Any, path: str, seam: Seam, outcome: Outcome) -> None:
     if raw is None:
         outcome.state = "absent"
         return
-    function = raw.__func__ if isinstance(raw, classmethod | staticmethod) else raw
+    # Asked of the type: the proxies of other agents (wrapt) claim to be what they wrap.
+    kind = next((k for k in (classmethod, staticmethod) if issubclass(type(raw), k)), None)
+    function = raw if kind is None else raw.__func__
     if hasattr(function, MARK):
         outcome.state = "on"
         return
+    if kind is None and isinstance(owner, type) and type(raw) is not FunctionType:
+        kind, function = _unbound(raw, owner)
     wrapped = _wrapping(function, seam)
-    if isinstance(raw, classmethod | staticmethod):
-        wrapped = type(raw)(wrapped)
+    if kind is not None:
+        wrapped = kind(wrapped)
     setattr(owner, name, wrapped)
     _applied.append((owner, name, raw))
     outcome.state = "on"
+
+
+def _unbound(raw: Any, owner: type) -> tuple[type | None, Any]:
+    """Another agent's descriptor as a function that calls it bound, as Dify would, and the kind of method it is."""
+    inner = raw
+    while not issubclass(type(inner), classmethod | staticmethod | FunctionType) and hasattr(inner, "__wrapped__"):
+        inner = inner.__wrapped__
+    kind = next((k for k in (classmethod, staticmethod) if issubclass(type(inner), k)), None)
+    if kind is staticmethod:
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return raw.__get__(None, owner)(*args, **kwargs)
+    elif kind is classmethod:
+
+        def call(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            return raw.__get__(None, cls)(*args, **kwargs)
+    else:
+
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return raw.__get__(self, type(self))(*args, **kwargs)
+
+    return kind, functools.update_wrapper(call, inner.__func__ if kind is not None else inner)
 
 
 def _wrapping(function: Any, seam: Seam) -> Any:

@@ -47,13 +47,15 @@ def policy() -> Policy:
     return _policy
 
 
+def person(value: str | None) -> str | None:
+    """An id that stands for a person, as the policy wants it: as it is, as a hash, or not at all."""
+    if not value or _policy.user_id == "off":
+        return None
+    if _policy.user_id == "hash":
+        return hashlib.sha256((_policy.user_id_salt + value).encode("utf-8", "replace")).hexdigest()[:16]
+    return value
+
+
 def user_id(external: str | None, internal: str | None) -> str | None:
     """The one user id of a request, as the policy wants it: the caller's name for the user, Dify's id, or a hash."""
-    if _policy.user_id == "off":
-        return None
-    if _policy.user_id == "internal":
-        return internal
-    chosen = external or internal
-    if chosen and _policy.user_id == "hash":
-        return hashlib.sha256((_policy.user_id_salt + chosen).encode("utf-8", "replace")).hexdigest()[:16]
-    return chosen
+    return person(internal if _policy.user_id == "internal" else external or internal)

@@ -60,6 +60,8 @@ _VALUES: dict[str, tuple[Alias, ...]] = {
     "gen_ai.output.messages": _OUTPUT,
     "dify.app.inputs": _INPUT,
     "dify.app.outputs": _OUTPUT,
+    "dify.message.inputs": _INPUT,
+    "dify.message.outputs": _OUTPUT,
     "dify.workflow.inputs": _INPUT,
     "dify.workflow.outputs": _OUTPUT,
     "dify.node.inputs": _INPUT,

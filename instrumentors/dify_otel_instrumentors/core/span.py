@@ -87,7 +87,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return content.sound(str.__str__(value)[:TEXT_MAX])
     if isinstance(value, bool | int | float):
-        return kind.__base__(value) if kind.__base__ in (int, float) else value
+        return _plain(kind.__base__(value)) if kind.__base__ in (int, float) else None
     if isinstance(value, list | tuple):
         items = [_plain(v) for v in value[:ITEMS_MAX]]
         items = [v for v in items if isinstance(v, str | int | float | bool)]
@@ -193,6 +193,11 @@ class Call:
         if not context.is_valid:
             return None
         return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+
+    @property
+    def failure(self) -> Error | None:
+        """How the call is known to have failed, if it has."""
+        return self._error
 
     @property
     def failed(self) -> str | None:
