@@ -88,12 +88,12 @@ def arm() -> bool:
     """Register for Dify's application factory, if this process is one to watch. Imports only import machinery."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
-    if sys.version_info < (3, 11):  # noqa: UP036 - PYTHONPATH reaches interpreters that pip never asked
-        sys.stderr.write("dify-otel: not started: it needs Python 3.11 or newer\n")
-        return False
     name, arguments = program(list(getattr(sys, "orig_argv", ())))
     role = role_of(name, arguments)
     if role is None or State.armed_in is not None:
+        return False
+    if sys.version_info < (3, 11):  # noqa: UP036 - PYTHONPATH reaches interpreters that pip never asked
+        sys.stderr.write("dify-otel: not started: it needs Python 3.11 or newer\n")
         return False
     State.program, State.role, State.armed_in = name, role, os.getpid()
     State.door = "opentelemetry-instrument" if os.environ.get("DIFY_OTEL_REEXEC") else "sitecustomize"

@@ -1,4 +1,4 @@
-"""The only file of dify-otel on PYTHONPATH. Standard library's import machinery only; the last line cannot raise.
+"""The only file of dify-otel on PYTHONPATH. Import machinery only; `_start` cannot raise.
 
 Runs at the start of every Python process that inherits PYTHONPATH, before gevent could patch anything: a module imported
 here keeps its unpatched locks for ever (one `import concurrent.futures.thread` deadlocks Dify's first retrieval).
@@ -39,18 +39,29 @@ def _begin(here):
         roots = []  # in a zip this file lies beside the packages, and the zip is on the path already
     added = [p for p in roots if p not in sys.path]
     sys.path.extend(added)  # behind everything: whatever Dify has wins
-    from dify_otel import start
+    armed = False
+    try:
+        from dify_otel import start
 
-    if not start.arm():
-        for path in added:
-            sys.path.remove(path)
+        armed = start.arm()
+    finally:
+        if not armed:
+            for path in added:
+                sys.path.remove(path)
+
+
+def _start(here):
+    global loaded
+    try:
+        if os.environ.get("DIFY_OTEL_ENABLED", "true").strip().lower() not in ("false", "0", "no", "off"):
+            _begin(here)
+        loaded = True
+    except Exception as error:  # a process must start as if we were not there
+        sys.stderr.write("dify-otel: not started: %s\n" % type(error).__name__)
 
 
 _here = os.path.dirname(os.path.abspath(__file__))
-_chain(_here)
 try:
-    if os.environ.get("DIFY_OTEL_ENABLED", "true").strip().lower() not in ("false", "0", "no", "off"):
-        _begin(_here)
-    loaded = True
-except Exception as error:  # a process must start as if we were not there
-    sys.stderr.write("dify-otel: not started: %s\n" % type(error).__name__)
+    _chain(_here)
+finally:
+    _start(_here)

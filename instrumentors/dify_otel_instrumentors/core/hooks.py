@@ -50,8 +50,11 @@ class _Finder(importlib.abc.MetaPathFinder):
                 find = getattr(finder, "find_spec", None)
                 spec: importlib.machinery.ModuleSpec | None = find(fullname, path, target) if find else None
                 if spec is not None:
-                    if spec.loader is not None and hasattr(spec.loader, "exec_module"):
-                        spec.loader = _Loader(spec.loader, fullname, self)
+                    try:
+                        if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                            spec.loader = _Loader(spec.loader, fullname, self)
+                    except Exception:
+                        guard.failed(f"hook {fullname}")
                     return spec
             return None
         finally:
@@ -88,7 +91,10 @@ class _Loader(importlib.abc.Loader):
         except Exception:
             guard.failed("hooks.loader")
         self._loader.exec_module(module)
-        self._finder.ran(self._name, sys.modules.get(self._name, module))
+        try:
+            self._finder.ran(self._name, sys.modules.get(self._name, module))
+        except Exception:
+            guard.failed(f"hook {self._name}")
 
 
 _finder = _Finder()
