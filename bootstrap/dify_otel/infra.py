@@ -420,9 +420,56 @@ def start(sdk: Any, app: Any) -> None:
         try:
             begin()
         except ImportError:
-            continue
+            if name in _PLAIN_CLIENTS:
+                _plain_client(name, sdk.tracer_provider, rules)
         except Exception:
             guard.failed(f"infra.{name}")
+
+
+_PLAIN_CLIENTS = {"httpx": ("httpx", "HTTPTransport", "handle_request"), "requests": ("requests", "Session", "send")}
+"""HTTP clients whose instrumentation old images lack (requests to 1.7.1, httpx to 1.9.1), and their one way out."""
+
+
+def _plain_client(name: str, provider: Any, rules: Rules) -> None:
+    """A client span and the trace headers, where the image has no instrumentation for this client."""
+    import functools
+    import importlib
+
+    from opentelemetry.propagate import inject
+
+    module, kind, method = _PLAIN_CLIENTS[name]
+    try:
+        owner = getattr(importlib.import_module(module), kind)
+        original = getattr(owner, method)
+    except (ImportError, AttributeError):
+        return
+    if hasattr(original, "__dify_otel__"):
+        return
+    tracer = GatedTracer(provider.get_tracer(f"dify-otel.{name}"), rules, "http")
+
+    @functools.wraps(original)
+    def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        call, around = _parent(None)
+        if call is None and around is None:
+            return original(self, request, *args, **kwargs)
+        url, verb = str(getattr(request, "url", "")), str(getattr(request, "method", "")).upper()
+        with tracer.start_as_current_span(
+            verb, kind=SpanKind.CLIENT, attributes={"http.method": verb, "http.url": url}
+        ) as span:
+            try:
+                inject(request.headers)
+            except Exception:
+                guard.failed("infra.inject")
+            response = original(self, request, *args, **kwargs)
+            status = getattr(response, "status_code", None)
+            if isinstance(status, int):
+                span.set_attribute("http.status_code", status)
+                if status >= 400:
+                    span.set_status(StatusCode.ERROR)
+            return response
+
+    send.__dify_otel__ = original  # type: ignore[attr-defined]
+    setattr(owner, method, send)
 
 
 def _instrumentor(module: str, name: str) -> Any:

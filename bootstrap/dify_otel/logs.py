@@ -37,7 +37,22 @@ def mark_records() -> None:
     logging.setLogRecordFactory(factory)
 
 
-def provider(resource: Any, exporter: Any, records: bool) -> Any:
+WITHHELD = "(text withheld: content capture is off)"
+
+
+def _bare(record: logging.LogRecord) -> logging.LogRecord:
+    """The record as its template: Dify logs queries, answers and users as arguments.
+
+    A text without arguments may have been put together before it was logged, so it is withheld.
+    """
+    left_out = ("args", "exc_info", "exc_text", "stack_info", "message")
+    bare = logging.makeLogRecord({k: v for k, v in record.__dict__.items() if k not in left_out})
+    bare.msg = str(record.msg)[:1024] if record.args else WITHHELD
+    bare.args = ()
+    return bare
+
+
+def provider(resource: Any, exporter: Any, records: bool, content: bool = False) -> Any:
     """A logger provider that exports in batches; with `records`, also what Dify logs (but not the exporters)."""
     from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
@@ -45,7 +60,12 @@ def provider(resource: Any, exporter: Any, records: bool) -> Any:
     made = LoggerProvider(resource=resource, shutdown_on_exit=False)
     made.add_log_record_processor(BatchLogRecordProcessor(exporter))
     if records:
-        handler = LoggingHandler(logger_provider=made)
+
+        class Handler(LoggingHandler):
+            def emit(self, record: logging.LogRecord) -> None:
+                super().emit(record if content else _bare(record))
+
+        handler = Handler(logger_provider=made)
         handler.addFilter(lambda r: not r.name.startswith(("opentelemetry", "dify_otel", "grpc", "urllib3")))
         logging.getLogger().addHandler(handler)
     return made

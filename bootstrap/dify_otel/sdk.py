@@ -391,11 +391,17 @@ def _logger_provider(settings: Settings, resource: Resource) -> Any:
 
         # ConsoleLogExporter until 1.36, ConsoleLogRecordExporter afterwards.
         exporter = getattr(sdk_export, "ConsoleLogRecordExporter", None) or sdk_export.ConsoleLogExporter
-        return logs.provider(resource, exporter(), records=kind != "none")
+        return logs.provider(
+            resource, exporter(), records=kind != "none", content=settings.content_mode != "NO_CONTENT"
+        )
     if _protocol(settings, "LOGS") == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcExporter
 
-        return logs.provider(resource, GrpcExporter(), records=kind != "none")
+        return logs.provider(
+            resource, GrpcExporter(), records=kind != "none", content=settings.content_mode != "NO_CONTENT"
+        )
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpExporter
 
-    return logs.provider(resource, HttpExporter(), records=kind != "none")
+    return logs.provider(
+        resource, HttpExporter(), records=kind != "none", content=settings.content_mode != "NO_CONTENT"
+    )

@@ -63,6 +63,7 @@ def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
     call.tell([Measure("dify.app.active_requests", 1, {"dify.app.mode": call.state["mode"]})])
 
 
+_LAST = frozenset({"workflow_finished", "workflow_paused", "message_end", "error"})
 _ANSWER_KEPT = 65_536
 
 
@@ -80,6 +81,7 @@ def _request_during(call: Any, item: Any) -> None:
         return
     body = shapes.sse_body(item)
     _ids(call, body)
+    call.state["complete"] = name in _LAST
     if name == "workflow_finished":
         data = body.get("data") or {}
         _outcome(call, data.get("status"), data.get("error"))

@@ -172,6 +172,8 @@ def _chat_during(call: Any, chunk: Any) -> None:
     reason = getattr(delta, "finish_reason", None)
     if reason:
         state["finish"] = reason
+    if reason or usage is not None:
+        state["complete"] = True
     if calls:
         state.setdefault("calls", []).extend(calls[:64])
     if text and rules.policy().content:

@@ -143,6 +143,7 @@ def _during(call: Any, event: Any) -> None:
         _result(call, result, shapes.word(getattr(result, "status", None)) == "failed")
     elif kind == "NodeRunPauseRequestedEvent":
         call.state["status"] = "paused"
+        call.state["complete"] = True
     elif kind in _AWAITED:
         _suspend(call)
     elif kind.endswith(
@@ -202,6 +203,7 @@ def _own(call: Any, event: Any) -> bool:
 
 
 def _result(call: Any, result: Any, failed: bool) -> None:
+    call.state["complete"] = True
     if result is None:
         return
     _end_items(call)
@@ -299,7 +301,10 @@ def _item_opened(call: Any, arguments: Mapping[str, Any]) -> None:
 
 
 def _item_during(call: Any, event: Any) -> None:
-    if type(event).__name__ == "GraphRunFailedEvent":
+    kind = type(event).__name__
+    if kind.startswith("GraphRun") and kind != "GraphRunStartedEvent":
+        call.state["complete"] = True
+    if kind == "GraphRunFailedEvent":
         call.error(Error("item_failed", shapes.word(getattr(event, "error", None))))
 
 

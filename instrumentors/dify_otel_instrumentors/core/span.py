@@ -268,8 +268,10 @@ class Call:
             return
         try:
             if isinstance(error, CANCELLED):
-                self.state["cancelled"] = True
-                self._late["dify.stream.outcome"] = "cancelled"
+                # Many consumers stop reading after the last item they need: that is an end, not a cancellation.
+                if not self.state.get("complete"):
+                    self.state["cancelled"] = True
+                    self._late["dify.stream.outcome"] = "cancelled"
             elif self._error is None:
                 self._error = Error(type(error).__qualname__, _text(error))
                 self.state["raised"] = True
