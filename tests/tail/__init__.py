@@ -1,0 +1,1 @@
+"""`dify-otel tail`: receiver, tree, terminal, page (in a real browser), command."""
