@@ -40,13 +40,20 @@ def mark_records() -> None:
 WITHHELD = "(text withheld: content capture is off)"
 
 
+_KEPT = frozenset(
+    (
+        *("name", "levelno", "levelname", "pathname", "filename", "module", "lineno", "funcName"),
+        *("created", "msecs", "relativeCreated", "thread", "threadName", "process", "processName", "taskName"),
+    )
+)
+
+
 def _bare(record: logging.LogRecord) -> logging.LogRecord:
-    """The record as its template: Dify logs queries, answers and users as arguments.
+    """The record as its template: Dify logs queries, answers and users as arguments, Celery a task's as extra fields.
 
     A text without arguments may have been put together before it was logged, so it is withheld.
     """
-    left_out = ("args", "exc_info", "exc_text", "stack_info", "message")
-    bare = logging.makeLogRecord({k: v for k, v in record.__dict__.items() if k not in left_out})
+    bare = logging.makeLogRecord({k: v for k, v in record.__dict__.items() if k in _KEPT})
     bare.msg = str(record.msg)[:1024] if record.args else WITHHELD
     bare.args = ()
     return bare

@@ -111,9 +111,7 @@ def tools(definitions: Any) -> list[dict[str, Any]]:
     out = []
     for tool in definitions or ():
         entry: dict[str, Any] = {"type": "function", "name": shapes.word(getattr(tool, "name", None)) or ""}
-        description = getattr(tool, "description", None)
-        if description:
-            entry["description"] = description
+        entry["description"] = getattr(tool, "description", None) or ""
         parameters = getattr(tool, "parameters", None)
         if isinstance(parameters, Mapping) and parameters:
             entry["parameters"] = parameters

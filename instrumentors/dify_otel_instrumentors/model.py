@@ -164,6 +164,8 @@ def _chat_during(call: Any, chunk: Any) -> None:
     text = getattr(message, "content", None)
     calls = getattr(message, "tool_calls", None)
     state["chunks"] = state.get("chunks", 0) + 1
+    if "model" not in state:
+        state["model"] = getattr(chunk, "model", None)
     if text or calls or getattr(message, "reasoning_content", None):
         call.note_chunk()
     usage = getattr(delta, "usage", None)
@@ -194,7 +196,7 @@ def _chat_after(call: Any, result: Any) -> Iterator[Any]:
     if normal is None and calls:
         normal = "tool_call"
     yield "gen_ai.response.finish_reasons", [normal] if normal else None
-    yield "gen_ai.response.model", shapes.word(getattr(result, "model", None))
+    yield "gen_ai.response.model", shapes.word(state.get("model") or getattr(result, "model", None))
     yield from usage_facts(usage)
     yield "dify.llm.chunk_count", state.get("chunks")
     yield "dify.llm.tool_call_count", len(calls) if calls else None
@@ -241,13 +243,24 @@ def _embed_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]
         yield "dify.embeddings.input", Content(texts)
 
 
+_SUMMED = frozenset(
+    {"gen_ai.usage.input_tokens", "dify.usage.total_tokens", "dify.usage.cost.total", "dify.usage.cost.input"}
+)
+
+
 def _embed_after(call: Any, result: Any) -> Iterator[Any]:
     usage = getattr(result, "usage", None)
-    yield from usage_facts(usage)
+    # `CacheEmbedding` asks the provider batch by batch: what they used adds up on its span.
+    whole = call.nearest("embeddings").state
+    sums = whole.setdefault("sums", {})
+    for key, value in usage_facts(usage):
+        if key in _SUMMED and value is not None:
+            sums[key] = sums.get(key, 0) + value
+        yield key, sums.get(key, value)
     vectors = getattr(result, "embeddings", None)
     if isinstance(vectors, list) and vectors and isinstance(vectors[0], list | tuple):
         yield "gen_ai.embeddings.dimension.count", len(vectors[0])
-        call.state["misses"] = len(vectors)
+        whole["misses"] = whole.get("misses", 0) + len(vectors)
     yield "gen_ai.response.model", shapes.word(getattr(result, "model", None))
     if usage is not None:
         yield from _usage_measures(call, usage, "embeddings")

@@ -269,9 +269,15 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
     )
 
 
+def _applies(arguments: Mapping[str, Any], enclosing: Any) -> bool:
+    """Not the markers where an iteration's or loop's inner graph begins: Dify itself does not count them as runs."""
+    return _type(arguments.get("self")) not in ("iteration-start", "loop-start")
+
+
 RUN = Operation(
     concept="node",
     name=_name,
+    applies=_applies,
     before=_before,
     during=_during,
     after=_after,

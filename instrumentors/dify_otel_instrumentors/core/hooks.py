@@ -180,19 +180,17 @@ def _unbound(raw: Any, owner: type) -> tuple[type | None, Any]:
     while not issubclass(type(inner), classmethod | staticmethod | FunctionType) and hasattr(inner, "__wrapped__"):
         inner = inner.__wrapped__
     kind = next((k for k in (classmethod, staticmethod) if issubclass(type(inner), k)), None)
-    if kind is staticmethod:
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return raw.__get__(None, owner)(*args, **kwargs)
-    elif kind is classmethod:
+    def call_static(*args: Any, **kwargs: Any) -> Any:
+        return raw.__get__(None, owner)(*args, **kwargs)
 
-        def call(cls: Any, *args: Any, **kwargs: Any) -> Any:
-            return raw.__get__(None, cls)(*args, **kwargs)
-    else:
+    def call_class(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        return raw.__get__(None, cls)(*args, **kwargs)
 
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return raw.__get__(self, type(self))(*args, **kwargs)
+    def call_method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return raw.__get__(self, type(self))(*args, **kwargs)
 
+    call = call_static if kind is staticmethod else call_class if kind is classmethod else call_method
     return kind, functools.update_wrapper(call, inner.__func__ if kind is not None else inner)
 
 

@@ -169,8 +169,8 @@ class Call:
         return None
 
     def error(self, error: Error) -> None:
-        """The call failed although nothing is raised."""
-        if not self.ended:
+        """The call failed although nothing is raised. `after` may still say so."""
+        if self.arguments is not None:
             self._error = error
 
     def clear_error(self) -> None:
@@ -368,7 +368,9 @@ class Call:
             elif kind is str:
                 if len(value) > TEXT_MAX:
                     value = value[:TEXT_MAX]
-            elif kind not in _NUMBERS:
+                if not value.isascii():
+                    value = content.sound(value)
+            elif kind not in _NUMBERS or (kind is int and not -INTEGER_MAX <= value < INTEGER_MAX):
                 value = _plain(value)
                 if value is None:
                     continue
