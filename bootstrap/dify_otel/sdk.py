@@ -214,6 +214,23 @@ def _protocol(settings: Settings, signal: str) -> str:
     return chosen if chosen in ("grpc", "http/protobuf") else settings.protocol
 
 
+def preload(settings: Settings) -> None:
+    """Import what `start` will need, and start nothing: no thread, no channel, no provider."""
+    import importlib
+
+    kinds = {_protocol(settings, signal) for signal in ("TRACES", "METRICS")}
+    names = ["dify_otel.infra", "dify_otel.logs", "opentelemetry.sdk.metrics.export"]
+    for kind in kinds:
+        package = "grpc" if kind == "grpc" else "http"
+        names += [f"opentelemetry.exporter.otlp.proto.{package}.{what}_exporter" for what in ("trace", "metric")]
+    names += [
+        f"opentelemetry.instrumentation.{what}" for what in ("celery", "sqlalchemy", "redis", "httpx", "requests")
+    ]
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
 def start(settings: Settings, role: str, app: Any = None) -> Sdk:
     """Start telemetry in this process and return it; what fails is left out and reported, never raised to Dify."""
     from dify_otel import infra, logs

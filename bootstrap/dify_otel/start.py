@@ -164,6 +164,10 @@ def ready(app: Any) -> None:
             # Every child gets its own exporter; a gRPC channel must not be carried over a fork.
             from celery.signals import worker_process_init
 
+            from dify_otel import sdk, settings
+
+            # Celery kills a child that is not up within four seconds: what a child needs is imported before the fork.
+            sdk.preload(settings.current())
             worker_process_init.connect(_in_child, weak=False)
             return
         if State.program.startswith("gunicorn") and State.armed_in == os.getpid():
