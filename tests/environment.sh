@@ -67,6 +67,9 @@ case $WHAT in
     venv demo tests/standin/requirements.txt tests/requirements-demo.txt ;;
   test)
     debian redis-server postgresql nginx-light chromium procps
-    venv test tests/standin/requirements.txt tests/requirements-demo.txt tests/requirements.txt ;;
+    # A real collector checks the collector files; building it takes minutes, once, and needs Go.
+    tests/deploy/tools.sh collector >/dev/null || echo "no collector: its tests will say so and skip" >&2
+    command -v kubectl >/dev/null || tests/deploy/tools.sh kustomize >/dev/null || true
+    venv test tests/standin/requirements.txt tests/requirements-demo.txt tests/requirements.txt tests/deploy/requirements.txt ;;
   *) echo "usage: $0 demo|test" >&2; exit 2 ;;
 esac

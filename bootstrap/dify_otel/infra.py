@@ -550,7 +550,8 @@ def _flask(app: Any, provider: GatedProvider, meters: Any, rules: Rules) -> None
     excluded = (
         os.environ.get("OTEL_PYTHON_FLASK_EXCLUDED_URLS") or os.environ.get("OTEL_PYTHON_EXCLUDED_URLS") or "/health$"
     )
-    FlaskInstrumentor().instrument_app(
+    instrumentor: Any = FlaskInstrumentor()
+    instrumentor.instrument_app(
         app, tracer_provider=provider, meter_provider=meters, enable_commenter=False, excluded_urls=excluded
     )
     app.before_request(_take_over)

@@ -72,6 +72,10 @@ def provider(resource: Any, exporter: Any, records: bool, content: bool = False)
             def emit(self, record: logging.LogRecord) -> None:
                 super().emit(record if content else _bare(record))
 
+            def flush(self) -> None:
+                # The SDK's starts a thread, which a process that is ending no longer can; Sdk.flush does this.
+                return None
+
         handler = Handler(logger_provider=made)
         handler.addFilter(lambda r: not r.name.startswith(("opentelemetry", "dify_otel", "grpc", "urllib3")))
         logging.getLogger().addHandler(handler)

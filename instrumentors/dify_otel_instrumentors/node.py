@@ -3,7 +3,7 @@
 `run` is a generator in all of them and turns a node's failure into an event, so the status comes from the events that
 pass. The span is current while the node's own code runs, which makes it the parent of the node's model, tool, retrieval
 and HTTP calls. Children of an iteration or loop run in an engine of their own (`CHILD_ENGINE` gives them their parent),
-from graphon 0.7 on in frames of the one engine (`FRAME_NODE`), while their container's `run` waits for `resume_container`.
+from graphon 0.7 on in frames of the one engine (`FRAME_NODE`), while their container's `run` waits for its resumption.
 """
 
 from __future__ import annotations

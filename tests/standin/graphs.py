@@ -242,7 +242,7 @@ def demo_graph(dataset_id: str) -> Graph:
 
 
 def loop_graph() -> Graph:
-    inner = {"isInLoop": True, "loop_id": "loop"}
+    inner: dict[str, Any] = {"isInLoop": True, "loop_id": "loop"}
     body = llm("lllm", "Loop LLM", "{{#start.query#}}", **inner)
     begin = node("loopstart", "loop-start", "", **inner)
     for item in (begin, body):
@@ -272,7 +272,7 @@ def parallel_graph() -> Graph:
         llm("a", "LLM a", "a {{#start.query#}}"),
         llm("b", "LLM b", "b {{#start.query#}}"),
         tool("c", "{{#start.query#}}"),
-        end(**{name: [name, "text"] for name in "abc"}),
+        end(a=["a", "text"], b=["b", "text"], c=["c", "text"]),
     ]
     return graph(nodes, *[("start", name) for name in "abc"], *[(name, "end") for name in "abc"])
 

@@ -178,22 +178,17 @@ def _postgres(directory: Path, port: int, data: Path) -> Process:
         stdout=subprocess.DEVNULL,
         **identity,
     )
-    process = spawn(
-        "postgres",
-        [
-            programs / "postgres",
-            "-D",
-            data / "db",
-            *("-c", "listen_addresses=127.0.0.1"),
-            *("-c", f"port={port}"),
-            *("-c", f"unix_socket_directories={data}"),
-            *("-c", "max_connections=200"),
-            *("-c", "fsync=off"),
-        ],
-        directory,
-        cwd=data,
-        **identity,
-    )
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "port": port,
+        "unix_socket_directories": data,
+        "max_connections": 200,
+        "fsync": "off",
+    }
+    command = [str(programs / "postgres"), "-D", str(data / "db")]
+    for setting, value in settings.items():
+        command += ["-c", f"{setting}={value}"]
+    process = spawn("postgres", command, directory, cwd=data, **identity)
     probe = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-U", "dify", "-d", "postgres"]
     until(lambda: subprocess.run(probe, check=False).returncode == 0, process, 30)
     return process
@@ -237,7 +232,7 @@ def backing(directory: Path, python: Path | str = sys.executable, *, database: s
         base = f"http://127.0.0.1:{api}"
         services = HERE / "services"
         for name, port, more in (("plugin_daemon", plugin, ["--inner-api", base]), ("sandbox", sandbox, [])):
-            command = [python, services / f"{name}.py", "--port", str(port), *more]
+            command = [str(python), str(services / f"{name}.py"), "--port", str(port), *more]
             processes[name] = spawn(name, command, directory, env=_clean_environment(python))
             url = f"http://127.0.0.1:{port}/health"
             until(lambda url=url: answers(url), processes[name], 20)  # type: ignore[misc]

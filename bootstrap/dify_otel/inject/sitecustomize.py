@@ -1,7 +1,7 @@
 """The only file of dify-otel on PYTHONPATH. Import machinery only; `_start` cannot raise.
 
-Runs at the start of every Python process that inherits PYTHONPATH, before gevent could patch anything: a module imported
-here keeps its unpatched locks for ever (one `import concurrent.futures.thread` deadlocks Dify's first retrieval).
+Runs at the start of every Python process that inherits PYTHONPATH, before gevent could patch anything: a module
+imported here keeps its unpatched locks for ever (one early `concurrent.futures.thread` deadlocks Dify's retrieval).
 """
 
 import os

@@ -159,7 +159,7 @@ def _wrap(module: Any, path: str, seam: Seam, outcome: Outcome) -> None:
         outcome.state = "absent"
         return
     # Asked of the type: the proxies of other agents (wrapt) claim to be what they wrap.
-    kind = next((k for k in (classmethod, staticmethod) if issubclass(type(raw), k)), None)
+    kind: type | None = next((k for k in (classmethod, staticmethod) if issubclass(type(raw), k)), None)
     function = raw if kind is None else raw.__func__
     if hasattr(function, MARK):
         outcome.state = "on"

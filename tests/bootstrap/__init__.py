@@ -1,0 +1,1 @@
+"""How a process becomes instrumented, in real processes with real interpreters."""

@@ -1,0 +1,1 @@
+"""Import, patch and undo in every order; and every function of ours raising in turn."""

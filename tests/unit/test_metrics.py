@@ -1,0 +1,92 @@
+"""Metrics: named once, advised buckets that arrive at the SDK, labels bounded and never an id."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import dify_otel_instrumentors
+from dify_otel_instrumentors.core import metrics
+
+PACKAGE = Path(dify_otel_instrumentors.__file__).parent
+NAMES = {m.name: m for m in metrics.METRICS}
+
+
+def test_the_table_is_sound() -> None:
+    assert len(NAMES) == len(metrics.METRICS)
+    for metric in metrics.METRICS:
+        assert metric.kind in ("counter", "updown", "histogram")
+        assert metric.unit and metric.description
+        assert bool(metric.buckets) == (metric.kind == "histogram")
+        assert list(metric.buckets) == sorted(set(metric.buckets))
+        assert re.fullmatch(r"[a-z_]+(\.[a-z_0-9]+)+", metric.name)
+
+
+def measures() -> list[tuple[str, str, list[str]]]:
+    """Every `Measure("name", …, {labels})` in the concept files: file, metric, literal label names."""
+    found = []
+    for path in sorted(PACKAGE.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Measure":
+                name = node.args[0]
+                assert isinstance(name, ast.Constant)
+                keys = [
+                    k.value
+                    for part in ast.walk(node)
+                    if isinstance(part, ast.Dict)
+                    for k in part.keys
+                    if isinstance(k, ast.Constant)
+                ]
+                found.append((path.name, str(name.value), keys))
+    return found
+
+
+def test_what_is_measured_exists_and_has_no_ids_for_labels() -> None:
+    found = measures()
+    assert len(found) > 25
+    for file, name, labels in found:
+        assert name in NAMES, (file, name)
+        for label in labels:
+            assert not re.search(r"(^|[._])(id|ids|query|session)$", label), (file, name, label)
+
+
+def test_every_metric_is_recorded_with_its_advised_buckets(recorded: Any) -> None:
+    for metric in metrics.METRICS:
+        metrics.record(metric.name, 1, {"label": "value", "absent": None})
+    for metric in metrics.METRICS:
+        (point,) = recorded.points(metric.name) or [None]
+        assert point is not None, metric.name
+        assert dict(point.attributes) == {"label": "value"}
+        if metric.kind == "histogram":
+            assert tuple(point.explicit_bounds) == metric.buckets
+
+
+def test_distinct_labels_are_bounded(recorded: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(metrics, "LABELS_MAX", 10)
+    for n in range(50):
+        metrics.record("dify.tokens", 1, {"model": f"model {n}"})
+    points = {p.attributes["model"]: p.value for p in recorded.points("dify.tokens")}
+    assert len(points) == 11
+    assert points["other"] == 40
+
+
+def test_unknown_metrics_and_no_meter_are_nothing(recorded: Any) -> None:
+    metrics.record("no.such.metric", 1, {})
+    metrics.configure(None)
+    metrics.record("dify.tokens", 1, {})
+
+
+def test_an_api_without_advisories_still_gets_histograms() -> None:
+    made: list[str] = []
+
+    class OldMeter:
+        def create_counter(self, name: str, unit: str = "", description: str = "") -> Any:
+            made.append(name)
+
+        create_up_down_counter = create_histogram = create_counter
+
+    metrics.configure(OldMeter())
+    metrics.configure(None)
+    assert made == [m.name for m in metrics.METRICS]
