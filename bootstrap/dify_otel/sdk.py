@@ -23,6 +23,7 @@ from dify_otel_instrumentors import release
 from dify_otel_instrumentors.core import context as call_context
 from dify_otel_instrumentors.core import guard, hooks, metrics, semconv, span
 from dify_otel_instrumentors.core.rules import Policy
+from dify_otel_instrumentors.seams import SEAMS
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
@@ -275,12 +276,16 @@ def start(settings: Settings, role: str, app: Any = None) -> Sdk:
 
 
 def _announce(sdk: Sdk) -> None:
-    on = sum(1 for found in hooks.outcomes.values() if any(o.state == "on" for o in found))
-    total = len(hooks.outcomes)
+    from dify_otel import releases
+
+    running = release.running()
+    claimed = {s.name for s in SEAMS if running is None or releases.claims(s, running)}
+    on = {name for name, found in hooks.outcomes.items() if any(o.state == "on" for o in found)}
+    total = len((claimed | on) & set(hooks.outcomes))
     exporter = "Dify's own" if sdk.adopted else f"{sdk.settings.traces_exporter} {sdk.settings.protocol}"
     sys.stderr.write(
-        f"dify-otel {__version__}: {sdk.role}, Dify {release.running() or 'unknown'}, "
-        f"{on}/{total} seams hooked so far, exporter {exporter}, content {sdk.settings.content_mode}\n"
+        f"dify-otel {__version__}: {sdk.role}, Dify {running or 'unknown'}, "
+        f"{len(on)}/{total} seams hooked so far, exporter {exporter}, content {sdk.settings.content_mode}\n"
     )
     sys.stderr.flush()
 
