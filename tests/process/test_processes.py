@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from dify_otel import __version__
 
 from tests.process.conftest import clean
 from tests.standin import drive
@@ -84,5 +85,5 @@ def test_switched_off_patches_nothing(doors: Mapping[str, Any], start: Any) -> N
         before = running.receiver.received
         outcome = running.call("wf-main:stream")
         assert outcome.status == "succeeded"
-        assert "dify-otel" not in running.api.text() + running.worker.text()
+        assert f"dify-otel {__version__}" not in running.api.text() + running.worker.text()
         assert running.receiver.received == before
