@@ -66,7 +66,7 @@ case $WHAT in
     debian redis-server
     venv demo tests/standin/requirements.txt tests/requirements-demo.txt ;;
   test)
-    debian redis-server postgresql nginx-light chromium procps
+    debian redis-server postgresql nginx-light chromium openssl procps
     # A real collector checks the collector files; building it takes minutes, once, and needs Go.
     tests/deploy/tools.sh collector >/dev/null || echo "no collector: its tests will say so and skip" >&2
     command -v kubectl >/dev/null || tests/deploy/tools.sh kustomize >/dev/null || true
