@@ -37,7 +37,7 @@ def environment(environ: dict[str, str], inject: str, auto_instrumentation: str)
 
 def start_over() -> None:
     """Replace this process by itself, instrumented in the right order; return where that is impossible or needless."""
-    if os.environ.get("DIFY_OTEL_ENABLED", "true").strip().lower() in ("false", "0", "no", "off"):
+    if os.environ.get("DIFY_OTEL_ENABLED", "true").strip().lower() in start.OFF:
         return
     if os.environ.get(MARK) == str(os.getpid()) or start.State.armed_in is not None:
         return

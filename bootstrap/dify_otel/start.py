@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # typing alone costs a process that is none of our business s
 READY_MODULE = "app_factory"
 READY_FUNCTION = "initialize_extensions"
 
-_DISABLED = ("false", "0", "no", "off")
+OFF = ("false", "0", "no", "off")
 
 
 class State:

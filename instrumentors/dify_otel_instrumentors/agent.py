@@ -196,10 +196,7 @@ def _strategy_after(call: Any, result: Any) -> Iterator[Any]:
     if rounds:
         yield Measure("dify.agent.iterations", rounds, {"finish_reason": "error" if call.failed else "stop"})
     yield Measure("gen_ai.invoke_agent.duration", call.elapsed(), {"error.type": call.failed})
-    if call.failed:
-        node = call.nearest("node")
-        if node is not None:
-            node.state["cause"] = call.failed
+    shapes.blame(call)
 
 
 STRATEGY = Operation(

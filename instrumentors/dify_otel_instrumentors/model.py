@@ -112,14 +112,6 @@ def _duration(call: Any, operation: str) -> Measure:
     return Measure("gen_ai.client.operation.duration", call.elapsed(), labels)
 
 
-def _blame(call: Any) -> None:
-    """Tell the node around a failed call what went wrong: engines name any exception of theirs alike."""
-    if call.failed:
-        node = call.nearest("node")
-        if node is not None:
-            node.state["cause"] = call.failed
-
-
 # --- chat
 
 
@@ -218,7 +210,7 @@ def _chat_after(call: Any, result: Any) -> Iterator[Any]:
             yield Measure("gen_ai.client.operation.time_per_output_chunk", pace, labels)
     if usage is not None:
         yield from _usage_measures(call, usage, "chat")
-    _blame(call)
+    shapes.blame(call)
 
 
 CHAT = Operation(
@@ -265,7 +257,7 @@ def _embed_after(call: Any, result: Any) -> Iterator[Any]:
     if usage is not None:
         yield from _usage_measures(call, usage, "embeddings")
     yield _duration(call, "embeddings")
-    _blame(call)
+    shapes.blame(call)
 
 
 EMBED = Operation(
@@ -330,7 +322,7 @@ def _rerank_after(call: Any, result: Any) -> Iterator[Any]:
         yield "gen_ai.rerank.output_documents", Content(documents)
     yield _duration(call, "rerank")
     yield Measure("dify.rerank.duration", call.elapsed(), {**call.state.get("labels", {}), "error.type": call.failed})
-    _blame(call)
+    shapes.blame(call)
 
 
 RERANK = Operation(
@@ -355,7 +347,7 @@ def _moderation_after(call: Any, result: Any) -> Iterator[Any]:
     if isinstance(result, bool):
         yield "dify.moderation.flagged", result
     yield _duration(call, "moderation")
-    _blame(call)
+    shapes.blame(call)
 
 
 MODERATION = Operation(
@@ -379,7 +371,7 @@ def _to_text_after(call: Any, result: Any) -> Iterator[Any]:
         yield "dify.speech.transcript", Content(result)
         yield "dify.speech.characters", len(result)
     yield _duration(call, "speech_to_text")
-    _blame(call)
+    shapes.blame(call)
 
 
 SPEECH_TO_TEXT = Operation(
@@ -414,7 +406,7 @@ def _to_speech_after(call: Any, result: Any) -> Iterator[Any]:
     first = call.chunk()
     yield "gen_ai.response.time_to_first_chunk", round(first, 6) if first is not None else None
     yield _duration(call, "text_to_speech")
-    _blame(call)
+    shapes.blame(call)
 
 
 TEXT_TO_SPEECH = Operation(

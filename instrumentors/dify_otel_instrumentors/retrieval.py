@@ -65,10 +65,6 @@ def _name(facts: Mapping[str, Any]) -> str:
     return f"retrieval {source}" if source else "retrieval"
 
 
-def _claims(call: Any) -> bool:
-    return True
-
-
 def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
     method = shapes.word(arguments.get("retrieval_method"))
     outer = call.nearest("retrieval")
@@ -130,10 +126,7 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
         if not count:
             yield Measure("dify.retrieval.empty", 1, labels)
     yield Measure("dify.retrieval.duration", call.elapsed(), {**labels, "error.type": call.failed})
-    if call.failed:
-        node = call.nearest("node")
-        if node is not None:
-            node.state["cause"] = call.failed
+    shapes.blame(call)
 
 
 RETRIEVE = Operation(
@@ -145,7 +138,6 @@ RETRIEVE = Operation(
     kind="client",
     span_kind="RETRIEVER",
     merge=True,
-    claims=_claims,
 )
 
 # --- searches

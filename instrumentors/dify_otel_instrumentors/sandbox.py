@@ -28,9 +28,7 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
     yield Measure("dify.sandbox.duration", call.elapsed(), {**labels, "error.type": call.failed})
     if call.failed:
         yield Measure("dify.sandbox.errors", 1, {**labels, "error.type": call.failed})
-        node = call.nearest("node")
-        if node is not None:
-            node.state["cause"] = call.failed
+    shapes.blame(call)
 
 
 EXECUTE = Operation(

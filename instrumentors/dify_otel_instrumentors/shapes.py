@@ -125,3 +125,11 @@ def file_facts(files: Any) -> list[dict[str, Any]]:
             }
         )
     return facts
+
+
+def blame(call: Any) -> None:
+    """Tell the node around a failed call what went wrong: engines name any exception of theirs alike."""
+    if call.failed:
+        node = call.nearest("node")
+        if node is not None:
+            node.state["cause"] = call.failed

@@ -132,10 +132,7 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
         call.elapsed(),
         {"gen_ai.tool.name": state.get("name"), "error.type": call.failed},
     )
-    if call.failed:
-        node = call.nearest("node")
-        if node is not None:
-            node.state["cause"] = call.failed
+    shapes.blame(call)
 
 
 EXECUTE = Operation(
