@@ -32,6 +32,17 @@ def loud_guard() -> Iterator[None]:
         guard.loud(False)
 
 
+@pytest.fixture(autouse=True)
+def nothing_stays_attached() -> Iterator[None]:
+    """The context a test leaves behind is the one it found."""
+    from opentelemetry import context
+
+    before = context.get_current()
+    yield
+    after = context.get_current()
+    assert after == before, f"left attached: {set(after.items()) - set(before.items())}"
+
+
 @pytest.fixture
 def quiet_guard(loud_guard: None) -> Iterator[Any]:
     """The guard as it is in production, with its counts to look at."""
