@@ -106,6 +106,7 @@ class SequentialIds:
 @pytest.fixture
 def record() -> Iterator[Any]:
     """`record(**policy)` starts recording calls under that policy and gives what was recorded."""
+    from dify_otel import buckets
     from dify_otel_instrumentors.core import metrics, span
     from dify_otel_instrumentors.core.rules import Policy
     from opentelemetry.sdk.metrics import MeterProvider
@@ -124,7 +125,8 @@ def record() -> Iterator[Any]:
         provider.add_span_processor(SimpleSpanProcessor(exporter))
         tracer = provider.get_tracer("test")
         span.configure(tracer, Policy(**policy), emit)
-        metrics.configure(MeterProvider([reader], nowhere, shutdown_on_exit=False).get_meter("test"))
+        meters = MeterProvider([reader], nowhere, shutdown_on_exit=False, views=buckets.views())
+        metrics.configure(meters.get_meter("test"))
         return Recorded(exporter, reader, tracer)
 
     yield begin

@@ -66,7 +66,8 @@ case $WHAT in
     debian redis-server
     venv demo tests/standin/requirements.txt tests/requirements-demo.txt ;;
   test)
-    debian redis-server postgresql nginx-light chromium openssl procps
+    # Debian's own Python is one more for the matrix: 3.11 in Debian 12, 3.13 in Debian 13.
+    debian redis-server postgresql nginx-light chromium openssl procps python3-venv
     # A real collector checks the collector files; building it takes minutes, once, and needs Go.
     tests/deploy/tools.sh collector >/dev/null || echo "no collector: its tests will say so and skip" >&2
     command -v kubectl >/dev/null || tests/deploy/tools.sh kustomize >/dev/null || true

@@ -8,6 +8,7 @@ start.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined, unused-ignore]
 from opentelemetry.sdk._configuration import _BaseConfigurator
 
-from dify_otel import start
+from dify_otel import notice, start
 
 MARK = "DIFY_OTEL_REEXEC"
 """Set to the pid that started over: seen again with the same pid, it means a loop."""
@@ -52,8 +53,9 @@ def start_over() -> None:
 
     inject = os.path.join(os.path.dirname(os.path.abspath(start.__file__)), "inject")
     theirs = os.path.dirname(os.path.abspath(auto_instrumentation.__file__))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, or its disk is full
+            stream.flush()
     os.execve(sys.executable, argv, environment(dict(os.environ), inject, theirs))
 
 
@@ -64,7 +66,7 @@ class DifyDistro(BaseDistro):  # type: ignore[misc, unused-ignore]
         try:
             start_over()
         except Exception as error:
-            sys.stderr.write(f"dify-otel: opentelemetry-instrument door failed: {type(error).__name__}\n")
+            notice.line(f"dify-otel: opentelemetry-instrument door failed: {type(error).__name__}")
 
     def load_instrumentor(self, entry_point: Any, **kwargs: Any) -> None:
         """Nothing: instrumentations start after Dify's extensions, in `infra`."""

@@ -9,6 +9,7 @@ no orphan roots, keeps content and secrets out of attributes, and lets the serve
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from time import perf_counter, time_ns
@@ -17,8 +18,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from dify_otel_instrumentors.core import content, guard, metrics
 from dify_otel_instrumentors.core.context import CALL
+from dify_otel_instrumentors.core.span import end_time as clock
+from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import SpanKind, StatusCode
@@ -97,6 +99,7 @@ class _Wrapped(trace.Span):
     def __init__(self, rules: Rules, span: trace.Span) -> None:
         self._rules = rules
         self._span = span
+        self._began = perf_counter()
 
     def get_span_context(self) -> trace.SpanContext:
         return self._span.get_span_context()
@@ -139,7 +142,7 @@ class _Wrapped(trace.Span):
         self._span.add_event("exception", {"exception.type": kind}, timestamp)
 
     def end(self, end_time: int | None = None) -> None:
-        self._span.end(end_time)
+        self._span.end(end_time if end_time is not None else clock(self._span, self._began))
 
     @property
     def kind(self) -> Any:
@@ -161,11 +164,11 @@ class ServerSpan(_Wrapped):
 
     def end(self, end_time: int | None = None) -> None:
         if self.released:
-            self._span.end(end_time)
+            super().end(end_time)
 
     def release(self) -> None:
         self.released = True
-        self._span.end()
+        super().end()
 
 
 class Deferred(trace.Span):
@@ -182,6 +185,7 @@ class Deferred(trace.Span):
         self.attributes: dict[str, Any] = rules.attributes(attributes)
         self._links = links
         self._start = time_ns()
+        self._began = perf_counter()
         self._real: trace.Span | None = None
         self._failed: str | None = None
 
@@ -244,7 +248,7 @@ class Deferred(trace.Span):
             if self._failed:
                 real.set_attribute("error.type", self._failed)
                 real.set_status(StatusCode.ERROR)
-            real.end()
+            real.end(clock(real, self._began))
 
 
 class _Statement(Deferred):
@@ -254,7 +258,6 @@ class _Statement(Deferred):
         super().__init__(*arguments)
         self._io = io
         self._call = call
-        self._began = perf_counter()
         self._done = False
 
     def end(self, end_time: int | None = None) -> None:
@@ -332,9 +335,10 @@ class GatedTracer(trace.Tracer):
         kwargs.pop("end_on_exit", None)
         span = self.start_span(name, context, *args, **kwargs)
         token = None
-        if isinstance(span, _HttpSpan) and not self._trusts(kwargs.get("attributes")):
-            # The instrumentation writes the current span into the request's headers: there is none for strangers.
-            token = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
+        if self._io == "http" and not self._trusts(kwargs.get("attributes")):
+            # The instrumentation writes the current span and baggage into the request's headers, also of a request
+            # that is not recorded: there is none for strangers.
+            token = otel_context.attach(baggage.clear(trace.set_span_in_context(trace.INVALID_SPAN)))
         elif span is not _NOTHING and not isinstance(span, _Statement):  # nothing happens below a statement
             token = otel_context.attach(trace.set_span_in_context(span))
         try:
@@ -364,12 +368,11 @@ class _HttpSpan(_Wrapped):
     def __init__(self, rules: Rules, span: trace.Span, call: Any) -> None:
         super().__init__(rules, span)
         self._call = call
-        self._began = perf_counter()
 
     def end(self, end_time: int | None = None) -> None:
         if self._call is not None:
             self._call.io("http", perf_counter() - self._began)
-        self._span.end(end_time)
+        super().end(end_time)
 
 
 class GatedProvider(trace.TracerProvider):
@@ -432,7 +435,6 @@ _PLAIN_CLIENTS = {"httpx": ("httpx", "HTTPTransport", "handle_request"), "reques
 
 def _plain_client(name: str, provider: Any, rules: Rules) -> None:
     """A client span and the trace headers, where the image has no instrumentation for this client."""
-    import functools
     import importlib
 
     from opentelemetry.propagate import inject
@@ -554,11 +556,11 @@ def _flask(app: Any, provider: GatedProvider, meters: Any, rules: Rules) -> None
     instrumentor.instrument_app(
         app, tracer_provider=provider, meter_provider=meters, enable_commenter=False, excluded_urls=excluded
     )
-    app.before_request(_take_over)
+    app.before_request(functools.partial(_take_over, rules))
     app.wsgi_app = ServerResponses(app.wsgi_app, rules.response_headers)
 
 
-def _take_over() -> None:
+def _take_over(rules: Rules) -> None:
     """Right after the instrumentation made the server span current: take it over, so that its teardown finds nothing.
 
     Its teardown runs in whatever context Flask tears a request down, once more for each copied request context, and
@@ -575,6 +577,8 @@ def _take_over() -> None:
         activation.__exit__(None, None, None)
         token = environ.pop(TOKEN, None)
         remote = otel_context.get_current()
+        if not rules.trust_incoming and not _from_the_cluster({"url.path": environ.get("PATH_INFO")}):
+            remote = baggage.clear(remote)
         environ[SERVER_SPAN] = span
         environ[SERVER_TOKEN] = otel_context.attach(trace.set_span_in_context(span, remote))
         if token is not None:

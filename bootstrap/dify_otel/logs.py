@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from dify_otel_instrumentors.core import content as encoding
 from dify_otel_instrumentors.core import guard
 from opentelemetry import trace
 
@@ -59,6 +60,27 @@ def _bare(record: logging.LogRecord) -> logging.LogRecord:
     return bare
 
 
+RECORD_MAX = 8192
+"""Characters of an exported log record's text."""
+
+
+def _scrubbed(record: logging.LogRecord) -> logging.LogRecord:
+    """The record as it reads, without secrets: clients log the addresses they ask, an exception's text quotes them."""
+    spoken = logging.makeLogRecord({k: v for k, v in record.__dict__.items() if k in _KEPT})
+    try:
+        text = record.getMessage()
+    except Exception:  # arguments that do not fit the template: Dify's own handlers complain of them
+        text = str(record.msg)
+    if record.exc_info:
+        text = f"{text}\n{_FORMATTER.formatException(record.exc_info)}"
+    spoken.msg = encoding.cut(text, RECORD_MAX)
+    spoken.args = ()
+    return spoken
+
+
+_FORMATTER = logging.Formatter()
+
+
 def provider(resource: Any, exporter: Any, records: bool, content: bool = False) -> Any:
     """A logger provider that exports in batches; with `records`, also what Dify logs (but not the exporters)."""
     from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
@@ -70,7 +92,7 @@ def provider(resource: Any, exporter: Any, records: bool, content: bool = False)
 
         class Handler(LoggingHandler):
             def emit(self, record: logging.LogRecord) -> None:
-                super().emit(record if content else _bare(record))
+                super().emit(_scrubbed(record) if content else _bare(record))
 
             def flush(self) -> None:
                 # The SDK's starts a thread, which a process that is ending no longer can; Sdk.flush does this.
@@ -103,6 +125,8 @@ def emitter(made: Any) -> Any:
             facts["event_name"] = name
         else:  # before opentelemetry-api 1.33 an event is a record with this attribute
             facts["attributes"]["event.name"] = name
+            # Their encoder raises for a record without a body, and loses the whole batch with it.
+            facts["body"] = ""
         if _takes(record, "context"):
             facts["context"] = context
         else:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import logging
 import os
 import socket
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dify_otel_instrumentors import release
@@ -29,25 +29,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 
-from dify_otel import __version__
+from dify_otel import __version__, buckets, forks, notice, quiet, standard, status
 from dify_otel.settings import Settings
 
 SCOPE = "dify-otel"
 BATCH = 128
 """Spans a batch unless OTEL_BSP_MAX_EXPORT_BATCH_SIZE says otherwise: encoding one holds up a gevent process."""
-QUIET_SECONDS = 60.0
-"""At most one line in this time from each of the exporters' loggers."""
-
-_EXPORT_LOGGERS = (
-    "opentelemetry.exporter.otlp.proto.grpc.exporter",
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
-    "opentelemetry.exporter.otlp.proto.http._log_exporter",
-    "opentelemetry.sdk.trace.export",
-    "opentelemetry.sdk.metrics._internal.export",
-    "opentelemetry.sdk._shared_internal",
-)
-
 _ROLE_SERVICES = {"api": "dify-api", "worker": "dify-worker", "beat": "dify-beat", "job": "dify-job"}
 
 
@@ -63,22 +50,51 @@ class Sdk:
         self.logger_provider: Any = None
         self.adopted = False
         self.spans: _Spans | None = None
+        self.queue: _Queue | None = None
+        self.status: status.Keeper | None = None
+        self._wanted, self._done = threading.Event(), threading.Event()
+        self._standing_by = 0
+
+    def stand_by(self) -> None:
+        """Start the thread that `flush` waits for: an interpreter that is ending starts none (Python 3.12)."""
+        self._wanted, self._done = threading.Event(), threading.Event()
+        self._standing_by = os.getpid()
+        threading.Thread(target=self._stand_by, name="dify-otel-flush", daemon=True).start()
+
+    def _stand_by(self) -> None:
+        wanted, done = self._wanted, self._done
+        while True:
+            wanted.wait()
+            wanted.clear()
+            self._flush()
+            done.set()
 
     def flush(self) -> None:
         """Send what is queued, within `flush_seconds`, whatever the backend does. Never raises."""
         try:
-            thread = threading.Thread(target=self._flush, name="dify-otel-flush", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter no longer starts threads
-                self._flush()
-                return
-            thread.join(self.settings.flush_seconds)
+            if self._standing_by != os.getpid():
+                self.stand_by()
+            self._done.clear()
+            self._wanted.set()
+            self._done.wait(self.settings.flush_seconds)
+        except RuntimeError:
+            return  # a forked copy that is ending already: nothing of it can be sent within a bound
         except Exception:
             guard.failed("sdk.flush")
 
+    def end(self) -> None:
+        """`flush` for a process that ends now, and a line about the spans that stay behind."""
+        self.flush()
+        left = self.queue.left() if self.queue is not None and os.getpid() == self.pid else 0
+        if left:
+            notice.line(f"dify-otel: {left} spans were not sent before the process ended")
+
     def _flush(self) -> None:
-        for provider in (self.tracer_provider, self.meter_provider, self.logger_provider):
+        providers: tuple[Any, ...] = (self.tracer_provider, self.meter_provider, self.logger_provider)
+        if os.getpid() != self.pid:
+            # A forked copy: it has no more than the spans it made, and a thread to send them only if it made any.
+            providers = (self.queue,) if self.queue is not None and self.queue.exporting() else ()
+        for provider in providers:
             try:
                 if provider is not None:
                     provider.force_flush(int(self.settings.flush_seconds * 1000))
@@ -91,22 +107,36 @@ class _Spans(SpanExporter):
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
+        self.turn: Callable[[], None] = lambda: None
+        self.account: Callable[[], None] = lambda: None
+        self.taken = 0
+        self.sending = 0
         self.exported = 0
         self.failed = 0
         self.dropped = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = SpanExportResult.FAILURE
+        self.taken += len(spans)
+        self.sending = len(spans)
+        self.account()
         try:
             result = self._exporter.export(spans)
         finally:
+            self.sending = 0
             if result is SpanExportResult.SUCCESS:
                 self.exported += len(spans)
                 metrics.record("dify.otel.spans.exported", len(spans), {})
             else:
                 self.failed += len(spans)
                 metrics.record("dify.otel.spans.dropped", len(spans), {"reason": "export"})
+            self.account()
+            self.turn()
         return result
+
+    def counts(self) -> dict[str, Any]:
+        """What became of the spans so far."""
+        return {"exported": self.exported, "dropped": {"queue": self.dropped, "export": self.failed}}
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
@@ -116,31 +146,57 @@ class _Spans(SpanExporter):
 
 
 class _Queue(SpanProcessor):
-    """The batch processor, with the spans it has no room for counted and one line a minute about them."""
+    """The batch processor, with the spans it had no room for counted and one line a minute about them.
+
+    They are what was put in, less what was taken out and what is still there: to look whether the queue is full before
+    each span would miscount whenever another thread comes between.
+    """
 
     def __init__(self, processor: BatchSpanProcessor, spans: _Spans) -> None:
         self._processor = processor
         self._spans = spans
-        self._said = -QUIET_SECONDS
+        self._said = -quiet.QUIET_SECONDS
         inner = getattr(processor, "_batch_processor", processor)
         # `queue` until 1.33, `_queue` afterwards; a bounded deque that forgets its oldest.
-        self._queue: Any = getattr(inner, "_queue", None) or getattr(inner, "queue", None)
-        if self._queue is None:
-            self._queue = getattr(inner, "_queue", getattr(inner, "queue", ()))
+        queue = getattr(inner, "_queue", None)
+        self._queue: Any = queue if queue is not None else getattr(inner, "queue", None)
+        self._begin()
+        spans.account = self.account
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._ended = itertools.count()
+        self._looked = 0
+        self._spans.taken = self._spans.dropped = 0
 
     def on_start(self, span: Any, parent_context: Any = None) -> None:
         self._processor.on_start(span, parent_context)
 
     def on_end(self, span: ReadableSpan) -> None:
-        most = getattr(self._queue, "maxlen", None)
-        if most is not None and len(self._queue) >= most:
-            self._spans.dropped += 1
-            metrics.record("dify.otel.spans.dropped", 1, {"reason": "queue"})
-            now = time.monotonic()
-            if now - self._said >= QUIET_SECONDS:
-                self._said = now
-                _log().warning("the queue of spans is full: %d dropped so far", self._spans.dropped)
+        if self._pid != os.getpid():  # a forked copy, whose queue the SDK empties now
+            self._begin()
+        next(self._ended)
         self._processor.on_end(span)
+
+    def account(self) -> None:
+        """Find out how many spans were lost for want of room. Never raises."""
+        try:
+            if self._queue is None or self._pid != os.getpid():
+                return
+            # Its next number is how often it was asked: by spans, and by this line.
+            ended = next(self._ended) - self._looked
+            self._looked += 1
+            lost = ended - self._spans.taken - len(self._queue) - self._spans.dropped
+            if lost <= 0:
+                return
+            self._spans.dropped += lost
+            metrics.record("dify.otel.spans.dropped", lost, {"reason": "queue"})
+            now = time.monotonic()
+            if now - self._said >= quiet.QUIET_SECONDS:
+                self._said = now
+                _log().warning("the queue of spans was full: %d dropped so far", self._spans.dropped)
+        except Exception:
+            guard.failed("sdk.account")
 
     def shutdown(self) -> None:
         self._processor.shutdown()  # type: ignore[no-untyped-call]
@@ -148,64 +204,18 @@ class _Queue(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return bool(self._processor.force_flush(timeout_millis))
 
+    def left(self) -> int:
+        """Spans that have not been sent or given up yet."""
+        self.account()
+        return len(self._queue or ()) + self._spans.sending
 
-class _OncePerMinute(logging.Filter):
-    def __init__(self) -> None:
-        super().__init__()
-        self._last = -QUIET_SECONDS
-        self._held = 0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        now = time.monotonic()
-        if now - self._last < QUIET_SECONDS:
-            self._held += 1
-            return False
-        if self._held:
-            record.msg = f"{record.getMessage()} ({self._held} more such lines held back)"
-            record.args = ()
-        self._last, self._held = now, 0
-        return True
+    def exporting(self) -> bool:
+        """Whether its thread runs in this process, which may be a forked copy."""
+        return forks.exporting(self._processor)
 
 
 def _log() -> logging.Logger:
     return logging.getLogger("dify_otel")
-
-
-@contextlib.contextmanager
-def _standard_environment(settings: Settings) -> Iterator[None]:
-    """The standard variables as the SDK and the exporters should read them, while they are being made.
-
-    Empty means unset (they would take it literally), and a backend that was named gives what its variables would say.
-    """
-    values: dict[str, str] = {}
-    if settings.arms_endpoint:
-        from dify_otel import backends
-
-        try:
-            values = backends.environment(
-                backends.resolve(
-                    "arms", settings.arms_endpoint, settings.arms_license_key, settings.arms_app_name or None
-                )
-            )
-        except backends.BackendError as error:  # its text never holds the key
-            sys.stderr.write(
-                f"dify-otel: DIFY_OTEL_ARMS_ENDPOINT: {error}; exporting by the standard variables instead\n"
-            )
-        if not settings.arms_app_name:
-            values.pop("OTEL_SERVICE_NAME", None)
-        wanted = os.environ.get("OTEL_RESOURCE_ATTRIBUTES")
-        if wanted and "OTEL_RESOURCE_ATTRIBUTES" in values:
-            values["OTEL_RESOURCE_ATTRIBUTES"] = f"{values['OTEL_RESOURCE_ATTRIBUTES']},{wanted}"
-    before = {n: v for n, v in os.environ.items() if n in values or (n.startswith("OTEL_") and not v.strip())}
-    for name in before:
-        del os.environ[name]
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name in values:
-            os.environ.pop(name, None)
-        os.environ.update(before)
 
 
 def _protocol(settings: Settings, signal: str) -> str:
@@ -234,18 +244,18 @@ def preload(settings: Settings) -> None:
 
 def start(settings: Settings, role: str, app: Any = None) -> Sdk:
     """Start telemetry in this process and return it; what fails is left out and reported, never raised to Dify."""
-    from dify_otel import infra, logs
+    from dify_otel import completion, infra, logs
 
     sdk = Sdk(settings, role)
     logging.getLogger("dify_otel").setLevel(settings.log_level.upper())
-    for name in _EXPORT_LOGGERS:
-        logging.getLogger(name).addFilter(_OncePerMinute())
-    with _standard_environment(settings):
+    with standard.environment(settings):
+        quiet.start()
         existing = trace.get_tracer_provider()
         if isinstance(existing, TracerProvider):
             _adopt(sdk, existing)
         else:
-            _own(sdk)
+            with forks.nothing_registered():
+                _own(sdk)
     policy = Policy(
         content_on_spans=settings.content_on_spans,
         content_on_events=settings.content_on_events,
@@ -261,33 +271,73 @@ def start(settings: Settings, role: str, app: Any = None) -> Sdk:
         policy,
         logs.emitter(sdk.logger_provider) if settings.emit_events and sdk.logger_provider is not None else None,
     )
+    span.on_completion(completion.hook(settings.completion_hook))
     if sdk.meter_provider is not None:
         metrics.configure(sdk.meter_provider.get_meter(SCOPE, __version__, schema_url=semconv.SCHEMA_URL))
     logs.mark_records()
     call_context.carry_into_threads()
     infra.start(sdk, app)
-    atexit.register(sdk.flush)
+    _keep_status(sdk)
+    sdk.stand_by()
+    atexit.register(sdk.end)
     if role == "worker":
         from celery.signals import worker_process_shutdown
 
         worker_process_shutdown.connect(lambda **_: sdk.flush(), weak=False)
+        # Celery's children leave without atexit.
+        if sdk.status is not None:
+            worker_process_shutdown.connect(lambda keeper=sdk.status, **_: keeper.end(), weak=False)
     _announce(sdk)
     return sdk
 
 
-def _announce(sdk: Sdk) -> None:
+def _seams(running: str | None) -> tuple[int, int]:
+    """How many seams are hooked so far, and of how many in that release."""
     from dify_otel import releases
 
-    running = release.running()
     claimed = {s.name for s in SEAMS if running is None or releases.claims(s, running)}
     on = {name for name, found in hooks.outcomes.items() if any(o.state == "on" for o in found)}
-    total = len((claimed | on) & set(hooks.outcomes))
-    exporter = "Dify's own" if sdk.adopted else f"{sdk.settings.traces_exporter} {sdk.settings.protocol}"
-    sys.stderr.write(
+    return len(on), len((claimed | on) & set(hooks.outcomes))
+
+
+def _destination(sdk: Sdk) -> str:
+    return "Dify's own" if sdk.adopted else f"{sdk.settings.traces_exporter} {sdk.settings.protocol}"
+
+
+def _announce(sdk: Sdk) -> None:
+    running = release.running()
+    on, total = _seams(running)
+    notice.line(
         f"dify-otel {__version__}: {sdk.role}, Dify {running or 'unknown'}, "
-        f"{len(on)}/{total} seams hooked so far, exporter {exporter}, content {sdk.settings.content_mode}\n"
+        f"{on}/{total} seams hooked so far, exporter {_destination(sdk)}, content {sdk.settings.content_mode}"
     )
-    sys.stderr.flush()
+
+
+def _keep_status(sdk: Sdk) -> None:
+    """Begin the status file of this process."""
+    from dify_otel.start import State
+
+    running = release.running()
+
+    def now() -> dict[str, Any]:
+        on, total = _seams(running)
+        return {"seams_on": on, "seams_total": total, "spans": sdk.spans.counts() if sdk.spans is not None else None}
+
+    inner = getattr(getattr(sdk.spans, "_exporter", None), "_endpoint", "")
+    facts = {
+        "version": __version__,
+        "role": sdk.role,
+        "door": State.door,
+        "dify": running or "unknown",
+        "exporter": _destination(sdk),
+        "endpoint": status.address(inner) if isinstance(inner, str) else "",
+        "content": sdk.settings.content_mode,
+    }
+    sdk.status = status.Keeper(status.folder(sdk.settings.status_dir, os.environ), facts, now)
+    if sdk.spans is not None:
+        sdk.spans.turn = sdk.status.turn
+    atexit.register(sdk.status.end)
+    sdk.status.begin()
 
 
 def _adopt(sdk: Sdk, provider: TracerProvider) -> None:
@@ -306,18 +356,26 @@ def _own(sdk: Sdk) -> None:
     settings = sdk.settings
     resource = _resource(sdk)
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    exporter = _span_exporter(settings)
+    exporter = _made("traces", lambda: _span_exporter(settings))
     if exporter is not None:
         sdk.spans = _Spans(exporter)
-        size = None if os.environ.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE") else BATCH
-        with contextlib.suppress(ValueError):
-            queue = int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE", "2048"))
-            size = min(size, queue) if size is not None else None
-        processor = BatchSpanProcessor(sdk.spans, max_export_batch_size=size)
-        provider.add_span_processor(_Queue(processor, sdk.spans))
+        size = int(os.environ.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH))
+        room = int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE", "2048"))
+        processor = BatchSpanProcessor(sdk.spans, max_export_batch_size=min(size, room))
+        sdk.queue = _Queue(processor, sdk.spans)
+        provider.add_span_processor(sdk.queue)
     sdk.tracer_provider = provider
-    sdk.meter_provider = _meter_provider(settings, resource)
-    sdk.logger_provider = _logger_provider(settings, resource)
+    sdk.meter_provider = _made("metrics", lambda: _meter_provider(settings, resource))
+    sdk.logger_provider = _made("logs", lambda: _logger_provider(settings, resource))
+
+
+def _made(signal: str, make: Callable[[], Any]) -> Any:
+    """What `make` gives; None when it raises: a signal that cannot be exported does not cost the others."""
+    try:
+        return make()
+    except Exception:
+        guard.failed(f"sdk.{signal}")
+        return None
 
 
 def _resource(sdk: Sdk) -> Resource:
@@ -398,7 +456,9 @@ def _meter_provider(settings: Settings, resource: Resource) -> Any:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
 
         exporter = HttpExporter()
-    return MeterProvider([PeriodicExportingMetricReader(exporter)], resource=resource, shutdown_on_exit=False)
+    return MeterProvider(
+        [PeriodicExportingMetricReader(exporter)], resource=resource, shutdown_on_exit=False, views=buckets.views()
+    )
 
 
 def _logger_provider(settings: Settings, resource: Resource) -> Any:

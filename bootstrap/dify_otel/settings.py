@@ -7,9 +7,12 @@ Standard names first, as OpenTelemetry's specification says; empty means unset (
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from dify_otel_instrumentors.core.semconv import DIALECTS, LATEST, VERSIONS, version_dialect
+
+from dify_otel import notice
 
 CONTENT_MODES = ("NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT")
 
@@ -49,6 +52,19 @@ DOCUMENTED: tuple[Setting, ...] = (
     ),
     Setting("DIFY_OTEL_DIALECTS", "otel, arms, openinference", "otel,arms", "Further names on the same spans."),
     Setting(
+        "DIFY_OTEL_SEMCONV",
+        "latest, dup, 1.41",
+        "latest",
+        "Names of OpenTelemetry's GenAI conventions: the newest, those and the former ones, or those of core 1.41.1.",
+    ),
+    Setting(
+        "OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK",
+        "name of an entry point",
+        "",
+        "A hook of the group `opentelemetry_genai_completion_hook`, called with the messages of each recorded model "
+        "call while content capture is on.",
+    ),
+    Setting(
         "DIFY_OTEL_USER_ID",
         "external, internal, hash, off",
         "external",
@@ -84,6 +100,12 @@ DOCUMENTED: tuple[Setting, ...] = (
     Setting("DIFY_OTEL_SEAMS_DISABLED", "seam names", "", "Seams (or their groups) to leave alone, comma-separated."),
     Setting("DIFY_OTEL_LOG_LEVEL", "debug, info, warning, error", "warning", "Our own few lines."),
     Setting("DIFY_OTEL_FLUSH_SECONDS", "seconds", "3", "Longest wait for the last spans when a process ends."),
+    Setting(
+        "DIFY_OTEL_STATUS_DIR",
+        "folder, off",
+        "",
+        "Where each process keeps a small status file for the doctor (the temp folder when unset); `off` keeps none.",
+    ),
     Setting("DIFY_OTEL_ARMS_ENDPOINT", "as the ARMS console shows it", "", "Alibaba Cloud Monitor's endpoint."),
     Setting("DIFY_OTEL_ARMS_LICENSE_KEY", "text", "", "Alibaba Cloud Monitor's license key."),
     Setting("DIFY_OTEL_ARMS_APP_NAME", "text", "", "Alibaba Cloud Monitor's application name."),
@@ -111,6 +133,9 @@ class Settings:
     content_max_length: int = 8192
     error_text: bool = False
     dialects: tuple[str, ...] = ("otel", "arms")
+    """The chosen ones, and behind them what `semconv` adds."""
+    semconv: str = "latest"
+    completion_hook: str = ""
     user_id: str = "external"
     user_id_salt: str = field(default="", repr=False)
     infra_spans: str = "slow"
@@ -122,6 +147,7 @@ class Settings:
     seams_disabled: frozenset[str] = frozenset()
     log_level: str = "warning"
     flush_seconds: float = 3.0
+    status_dir: str = ""
     arms_endpoint: str = ""
     arms_license_key: str = field(default="", repr=False)
     arms_app_name: str = ""
@@ -214,6 +240,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         ("grpc", "http/protobuf"),
         "grpc",
     )
+    semconv = reader.word("DIFY_OTEL_SEMCONV", VERSIONS, LATEST)
     disabled = frozenset(w.strip() for w in reader.text("DIFY_OTEL_SEAMS_DISABLED").split(",") if w.strip())
     return Settings(
         enabled=reader.flag("DIFY_OTEL_ENABLED", True) and not reader.flag("OTEL_SDK_DISABLED", False),
@@ -222,7 +249,9 @@ def read(environ: Mapping[str, str]) -> Settings:
         or reader.flag("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", False),
         content_max_length=int(reader.number("DIFY_OTEL_CONTENT_MAX_LENGTH", 8192, 16, 1_048_576)),
         error_text=on_spans if error_text == "auto" else error_text == "true",
-        dialects=reader.words("DIFY_OTEL_DIALECTS", ("otel", "arms", "openinference"), ("otel", "arms")),
+        dialects=reader.words("DIFY_OTEL_DIALECTS", DIALECTS, ("otel", "arms")) + version_dialect(semconv),
+        semconv=semconv,
+        completion_hook=reader.text("OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK"),
         user_id=reader.word("DIFY_OTEL_USER_ID", ("external", "internal", "hash", "off"), "external"),
         user_id_salt=reader.text("DIFY_OTEL_USER_ID_SALT"),
         infra_spans=reader.word("DIFY_OTEL_INFRA_SPANS", ("slow", "all", "off"), "slow"),
@@ -238,6 +267,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         seams_disabled=disabled,
         log_level=reader.word("DIFY_OTEL_LOG_LEVEL", ("debug", "info", "warning", "error"), "warning"),
         flush_seconds=reader.number("DIFY_OTEL_FLUSH_SECONDS", 3, 0, 60),
+        status_dir=reader.text("DIFY_OTEL_STATUS_DIR"),
         arms_endpoint=reader.text("DIFY_OTEL_ARMS_ENDPOINT"),
         arms_license_key=reader.text("DIFY_OTEL_ARMS_LICENSE_KEY"),
         arms_app_name=reader.text("DIFY_OTEL_ARMS_APP_NAME"),
@@ -259,7 +289,7 @@ def current() -> Settings:
     if _current is None:
         _current = read(os.environ)
         for warning in _current.warnings:
-            sys.stderr.write(f"dify-otel: {warning}\n")
+            notice.line(f"dify-otel: {warning}")
     return _current
 
 

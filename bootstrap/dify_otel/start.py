@@ -93,7 +93,9 @@ def arm() -> bool:
     if role is None or State.armed_in is not None:
         return False
     if sys.version_info < (3, 11):  # noqa: UP036 - PYTHONPATH reaches interpreters that pip never asked
-        sys.stderr.write("dify-otel: not started: it needs Python 3.11 or newer\n")
+        from dify_otel import notice
+
+        notice.line("dify-otel: not started: it needs Python 3.11 or newer")
         return False
     State.program, State.role, State.armed_in = name, role, os.getpid()
     State.door = "opentelemetry-instrument" if os.environ.get("DIFY_OTEL_REEXEC") else "sitecustomize"
@@ -136,7 +138,9 @@ def hook() -> None:
         propagation.hook()
         hooks.after_import(READY_MODULE, _ready_hook)
     except Exception as error:
-        sys.stderr.write(f"dify-otel: not started: {type(error).__name__}\n")
+        from dify_otel import notice
+
+        notice.line(f"dify-otel: not started: {type(error).__name__}")
 
 
 def _ready_hook(module: ModuleType) -> None:
@@ -164,10 +168,13 @@ def ready(app: Any) -> None:
             # Every child gets its own exporter; a gRPC channel must not be carried over a fork.
             from celery.signals import worker_process_init
 
-            from dify_otel import sdk, settings
+            from dify_otel import settings, standard
 
             # Celery kills a child that is not up within four seconds: what a child needs is imported before the fork.
-            sdk.preload(settings.current())
+            with standard.environment(settings.current()):
+                from dify_otel import sdk
+
+                sdk.preload(settings.current())
             worker_process_init.connect(_in_child, weak=False)
             return
         if State.program.startswith("gunicorn") and State.armed_in == os.getpid():
@@ -217,6 +224,9 @@ def start_sdk() -> None:
     """Start exporting in this process; the second call in a process does nothing."""
     if State.sdk is not None and State.sdk.pid == os.getpid():
         return
-    from dify_otel import sdk, settings
+    from dify_otel import settings, standard
 
-    State.sdk = sdk.start(settings.current(), State.role or "api", State.app)
+    with standard.environment(settings.current()):
+        from dify_otel import sdk
+
+        State.sdk = sdk.start(settings.current(), State.role or "api", State.app)

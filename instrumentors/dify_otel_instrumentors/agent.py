@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import model, shapes
+from .core import semconv
 from .core.operation import Content, Error, Measure, Operation, Tap
 
 
@@ -53,6 +54,14 @@ def _during(call: Any, chunk: Any) -> None:
         call.state["last_usage"] = usage
 
 
+def _calls(call: Any) -> Iterator[Measure]:
+    """How many model and tool calls an agent made: those that were seen, which a plugin's are not."""
+    if "model_calls" in call.state:
+        yield Measure("gen_ai.invoke_agent.inference_calls", call.state["model_calls"], {})
+    if "tools" in call.state:
+        yield Measure("gen_ai.invoke_agent.tool_calls", call.state["tools"], {})
+
+
 def _after(call: Any, result: Any) -> Iterator[Any]:
     rounds = call.state.get("rounds", 0)
     reason = "error" if call.failed else "stop"
@@ -65,6 +74,7 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
     yield "gen_ai.response.time_to_first_chunk", round(first, 6) if first is not None else None
     labels = {"dify.agent.strategy": call.state.get("strategy"), "finish_reason": reason}
     yield Measure("dify.agent.iterations", rounds, labels)
+    yield from _calls(call)
     yield Measure("gen_ai.invoke_agent.duration", call.elapsed(), {"error.type": call.failed})
 
 
@@ -215,7 +225,10 @@ STRATEGY = Operation(
 def _backend_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     yield "gen_ai.operation.name", "invoke_agent"
     app = enclosing.nearest("app") if enclosing is not None else None
+    provider = shapes.word(getattr(getattr(arguments.get("agent_soul"), "model", None), "model_provider", None))
     yield "gen_ai.agent.name", app.state.get("name") if app is not None else None
+    yield "gen_ai.provider.name", semconv.provider_name(provider)
+    yield "dify.model.provider", provider
     yield "dify.agent.id", shapes.word(arguments.get("agent_id"))
     yield "gen_ai.request.model", shapes.word(arguments.get("model_name"))
     yield "dify.message.id", shapes.word(arguments.get("message_id"))
@@ -224,7 +237,21 @@ def _backend_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[An
     yield "dify.agent.query", Content(arguments.get("query"))
 
 
+def _backend_opened(call: Any, arguments: Mapping[str, Any]) -> None:
+    provider = shapes.word(getattr(getattr(arguments.get("agent_soul"), "model", None), "model_provider", None))
+    model_name = shapes.word(arguments.get("model_name"))
+    call.state["labels"] = {"gen_ai.provider.name": semconv.provider_name(provider), "gen_ai.request.model": model_name}
+
+
 def _backend_after(call: Any, result: Any) -> Iterator[Any]:
+    usage = call.state.get("usage")
+    if usage is not None:
+        yield from model.usage_facts(usage)
+        yield from model.usage_measures(call, usage, "invoke_agent")
+    first = call.chunk()
+    yield "gen_ai.response.time_to_first_chunk", round(first, 6) if first is not None else None
+    yield "dify.agent.tool_calls", call.state.get("tools")
+    yield from _calls(call)
     yield Measure("gen_ai.invoke_agent.duration", call.elapsed(), {"error.type": call.failed})
 
 
@@ -233,28 +260,106 @@ BACKEND = Operation(
     name=_name,
     before=_backend_before,
     after=_backend_after,
+    opened=_backend_opened,
     span_kind="AGENT",
 )
 
 
 def _events_during(call: Any, event: Any) -> None:
     kind = type(event).__name__
+    data = getattr(event, "data", None)
+    agent = call.nearest("agent")
+    if kind == "PydanticAIStreamRunEvent":
+        if getattr(event, "agent_message_delta", None):
+            call.note_chunk()
+            if agent is not None:
+                agent.note_chunk()
+        else:
+            _backend_tool(call, agent, data)
+        return
+    if kind == "RunStartedEvent":
+        return
+    # Dify stops reading here: the run is over, whatever came of it.
+    call.state["complete"] = True
     if kind == "RunFailedEvent":
         call.error(
-            Error(
-                shapes.word(getattr(event, "reason", None)) or "run_failed", shapes.word(getattr(event, "error", None))
-            )
+            Error(shapes.word(shapes.column(data, "reason")) or "run_failed", shapes.word(shapes.column(data, "error")))
         )
     elif kind == "RunCancelledEvent":
-        call.state["outcome"] = "cancelled"
-    elif kind == "PydanticAIStreamRunEvent":
-        call.note_chunk()
-    elif kind == "RunSucceededEvent":
-        call.tell(model.usage_facts(getattr(event, "usage", None)))
+        call.state["cancelled"] = True
+    elif kind == "RunSucceededEvent" and agent is not None:
+        agent.state["usage"] = shapes.column(data, "usage")
+        agent.tell([("dify.agent.answer", Content(shapes.column(data, "output")))])
+
+
+def _backend_tool(call: Any, agent: Any, data: Any) -> None:
+    """A tool that the backend calls on its side: its span is as long as between the events that tell of it."""
+    kind = shapes.word(shapes.column(data, "event_kind"))
+    if kind == "function_tool_call":
+        part = shapes.column(data, "part")
+        name, key = shapes.word(shapes.column(part, "tool_name")), shapes.word(shapes.column(part, "tool_call_id"))
+        if agent is not None:
+            agent.state["tools"] = agent.state.get("tools", 0) + 1
+        open_tools = call.state.setdefault("open", {})
+        if key is None or len(open_tools) >= _OPEN_MAX:
+            return
+        from .core import span  # loads OpenTelemetry: not before Dify runs
+
+        arguments = {"name": name, "id": key, "args": shapes.column(part, "args"), "context": call.context}
+        begun = span.begin(BACKEND_TOOL, arguments)
+        if begun is not None:
+            open_tools[key] = begun
+    elif kind == "function_tool_result":
+        part = shapes.column(data, "part") or shapes.column(data, "result")
+        begun = call.state.get("open", {}).pop(shapes.word(shapes.column(part, "tool_call_id")), None)
+        if begun is not None:
+            begun.finish(shapes.column(part, "content"))
+
+
+_OPEN_MAX = 64
+
+
+def _backend_tool_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+    yield "gen_ai.operation.name", "execute_tool"
+    yield "gen_ai.tool.name", arguments["name"]
+    yield "gen_ai.tool.call.id", arguments["id"]
+    yield "gen_ai.tool.type", "extension"
+    yield "dify.tool.name", arguments["name"]
+    yield "gen_ai.tool.call.arguments", Content(arguments["args"])
+    yield "dify.tool.inputs", Content(arguments["args"])
+
+
+def _backend_tool_after(call: Any, result: Any) -> Iterator[Any]:
+    yield "dify.tool.duration", round(call.elapsed(), 6)
+    if result is not None:
+        yield "gen_ai.tool.call.result", Content(result)
+        yield "dify.tool.outputs", Content(result)
+    labels = {"gen_ai.tool.name": call.fact("gen_ai.tool.name"), "error.type": call.failed}
+    yield Measure("dify.tool.duration", call.elapsed(), labels)
+    yield Measure("gen_ai.execute_tool.duration", call.elapsed(), labels)
+
+
+BACKEND_TOOL = Operation(
+    concept="tool",
+    name=lambda facts: f"execute_tool {facts.get('gen_ai.tool.name') or 'unknown'}",
+    before=_backend_tool_before,
+    after=_backend_tool_after,
+    parent=lambda arguments: arguments["context"],
+    span_kind="TOOL",
+)
 
 
 def _events_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     yield "dify.agent.run_id", shapes.word(arguments.get("run_id"))
+
+
+def _events_after(call: Any, result: Any) -> Iterator[Any]:
+    for begun in call.state.pop("open", {}).values():
+        begun.finish(None)
+    first = call.chunk()
+    yield "gen_ai.response.time_to_first_chunk", round(first, 6) if first is not None else None
+    if call.state.get("cancelled"):
+        yield "dify.stream.outcome", "cancelled"
 
 
 EVENTS = Operation(
@@ -262,5 +367,6 @@ EVENTS = Operation(
     name=lambda facts: "agent_backend run",
     before=_events_before,
     during=_events_during,
+    after=_events_after,
     kind="client",
 )

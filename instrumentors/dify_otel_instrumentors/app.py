@@ -181,6 +181,40 @@ def _blocking(call: Any, result: Mapping[str, Any]) -> None:
         _message_end(call, result)
 
 
+def _pipeline_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+    """A published pipeline's runs happen in the worker, one for each document; this is what asked for them."""
+    pipeline = arguments.get("pipeline")
+    yield "dify.app_id", shapes.word(shapes.column(pipeline, "id"))
+    yield "dify.tenant_id", shapes.word(shapes.column(pipeline, "tenant_id"))
+    yield "dify.app.name", shapes.word(shapes.column(pipeline, "name"))
+    yield "dify.app.mode", "rag-pipeline"
+    yield from _user(arguments.get("user"))
+    yield "dify.invoke_from", shapes.word(arguments.get("invoke_from"))
+    args = arguments.get("args")
+    if isinstance(args, Mapping):
+        asked = args.get("datasource_info_list")
+        yield "dify.indexing.document_count", len(asked) if isinstance(asked, list | tuple) else None
+        yield "dify.app.inputs", Content({"inputs": args.get("inputs"), "datasource_info_list": asked})
+
+
+def _pipeline_opened(call: Any, arguments: Mapping[str, Any]) -> None:
+    call.state["name"] = shapes.word(shapes.column(arguments.get("pipeline"), "name"))
+    call.state["mode"] = "rag-pipeline"
+    call.state["invoke_from"] = shapes.word(arguments.get("invoke_from"))
+    call.state["streaming"] = bool(arguments.get("streaming", True))
+    call.tell([Measure("dify.app.active_requests", 1, {"dify.app.mode": "rag-pipeline"})])
+
+
+PIPELINE_REQUEST = Operation(
+    concept="app",
+    name=_name,
+    before=_pipeline_before,
+    during=_request_during,
+    after=_request_after,
+    opened=_pipeline_opened,
+    span_kind="ENTRY",
+)
+
 REQUEST = Operation(
     concept="app",
     name=_name,
@@ -275,7 +309,11 @@ def _records_after(arguments: Mapping[str, Any], result: Any, enclosing: Any) ->
     conversation, message = result
     call = enclosing.nearest("app") or enclosing
     column = shapes.column
-    files = shapes.file_facts(getattr(arguments.get("application_generate_entity"), "files", None))
+    entity = arguments.get("application_generate_entity")
+    # The agent app hands its files on as they were sent.
+    files = shapes.file_facts(getattr(entity, "files", None)) or shapes.file_facts(
+        getattr(entity, "prompt_file_mappings", None)
+    )
     end_user = shapes.word(column(message, "from_end_user_id"))
     account = shapes.word(column(message, "from_account_id"))
     if files:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import messages, shapes
-from .core import rules, semconv
+from .core import metrics, rules, semconv
 from .core.operation import Content, Measure, Operation
 
 _PARAMETERS = {
@@ -31,80 +31,138 @@ def _model(instance: Any) -> tuple[str | None, str | None]:
     return shapes.word(getattr(instance, "provider", None)), shapes.word(shapes.first(instance, "model_name", "model"))
 
 
-def _identity(instance: Any, operation: str | None, kind: str) -> Iterator[tuple[str, Any]]:
+def _identity(instance: Any, operation: str | None, kind: str) -> list[tuple[str, Any]]:
     provider, model = _model(instance)
-    if operation is not None:
-        yield "gen_ai.operation.name", operation
-    yield "gen_ai.provider.name", semconv.provider_name(provider)
-    yield "gen_ai.request.model", model
-    yield "dify.model.provider", provider
-    yield "dify.model.type", kind
+    facts = [
+        ("gen_ai.operation.name", operation),
+        ("gen_ai.provider.name", semconv.provider_name(provider)),
+        ("gen_ai.request.model", model),
+        ("dify.model.provider", provider),
+        ("dify.model.type", kind),
+    ]
     if provider and provider.count("/") == 2:
-        yield "dify.plugin.name", provider.rsplit("/", 1)[0]
+        facts.append(("dify.plugin.name", provider.rsplit("/", 1)[0]))
+    return facts
 
 
 def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
-    provider, model = _model(arguments.get("self"))
-    call.state["labels"] = {"gen_ai.provider.name": semconv.provider_name(provider), "gen_ai.request.model": model}
+    if metrics.active():
+        call.state["labels"] = {name: call.fact(name) for name in ("gen_ai.provider.name", "gen_ai.request.model")}
 
 
 def _name_as(word: str) -> Any:
     return lambda facts: f"{word} {facts.get('gen_ai.request.model') or ''}".rstrip()
 
 
-def usage_facts(usage: Any) -> Iterator[tuple[str, Any]]:
+_USAGE = (
+    *("prompt_tokens", "tokens", "completion_tokens", "total_tokens", "prompt_tokens_details"),
+    *("cache_read_input_tokens", "cached_tokens", "prompt_cache_hit_tokens"),
+    *("cache_creation_input_tokens", "cache_write_tokens", "completion_tokens_details", "reasoning_tokens"),
+    *("total_price", "prompt_price", "completion_price", "currency"),
+    *("prompt_unit_price", "unit_price", "completion_unit_price"),
+)
+
+
+def _either(values: Mapping[str, Any], *names: str) -> Any:
+    for name in names:
+        value = values.get(name)
+        if value is not None:
+            return value
+    return None
+
+
+def usage_facts(usage: Any) -> list[tuple[str, Any]]:
     """Tokens and price of an `LLMUsage` or `EmbeddingUsage`; a price of 0 means unpriced, not free, and is left out."""
     if usage is None:
-        return
-    tokens_in = shapes.first(usage, "prompt_tokens", "tokens")
-    yield "gen_ai.usage.input_tokens", tokens_in
-    yield "gen_ai.usage.output_tokens", getattr(usage, "completion_tokens", None)
-    yield "dify.usage.total_tokens", getattr(usage, "total_tokens", None)
-    details = getattr(usage, "prompt_tokens_details", None)
-    cached = shapes.first(usage, "cache_read_input_tokens", "cached_tokens", "prompt_cache_hit_tokens")
-    yield (
-        "gen_ai.usage.cache_read.input_tokens",
-        cached if cached is not None else getattr(details, "cached_tokens", None),
-    )
-    yield (
-        "gen_ai.usage.cache_write.input_tokens",
-        shapes.first(usage, "cache_creation_input_tokens", "cache_write_tokens"),
-    )
-    details = getattr(usage, "completion_tokens_details", None)
-    reasoning = getattr(usage, "reasoning_tokens", None)
-    yield (
-        "gen_ai.usage.reasoning.output_tokens",
-        reasoning if reasoning is not None else getattr(details, "reasoning_tokens", None),
-    )
-    total = shapes.number(getattr(usage, "total_price", None))
+        return []
+    held = shapes.fields(usage, _USAGE)
+    read = held.get("prompt_tokens")
+    cached = _either(held, "cache_read_input_tokens", "cached_tokens", "prompt_cache_hit_tokens")
+    reasoning = held.get("reasoning_tokens")
+    facts = [
+        ("gen_ai.usage.input_tokens", read if read is not None else held.get("tokens")),
+        ("gen_ai.usage.output_tokens", held.get("completion_tokens")),
+        ("dify.usage.total_tokens", held.get("total_tokens")),
+    ]
+    if cached is None and "prompt_tokens_details" in held:
+        cached = getattr(held["prompt_tokens_details"], "cached_tokens", None)
+    if cached is not None:
+        facts.append(("gen_ai.usage.cache_read.input_tokens", cached))
+    written = _either(held, "cache_creation_input_tokens", "cache_write_tokens")
+    if written is not None:
+        name = semconv.spelled("gen_ai.usage.cache_write.input_tokens", rules.policy().dialects)
+        facts.append((name, written))
+    if reasoning is None and "completion_tokens_details" in held:
+        reasoning = getattr(held["completion_tokens_details"], "reasoning_tokens", None)
+    if reasoning is not None:
+        facts.append(("gen_ai.usage.reasoning.output_tokens", reasoning))
+    total = shapes.number(held.get("total_price"))
     if total:
-        yield "dify.usage.cost.total", total
-        yield "dify.usage.cost.input", shapes.number(getattr(usage, "prompt_price", None))
-        yield "dify.usage.cost.output", shapes.number(getattr(usage, "completion_price", None))
-        yield "dify.usage.cost.currency", shapes.word(getattr(usage, "currency", None))
-        yield "dify.usage.cost.source", "local"
-        unit = shapes.first(usage, "prompt_unit_price", "unit_price")
-        yield "dify.usage.unit_price.input", shapes.number(unit)
-        yield "dify.usage.unit_price.output", shapes.number(getattr(usage, "completion_unit_price", None))
+        facts += [
+            ("dify.usage.cost.total", total),
+            ("dify.usage.cost.input", shapes.number(held.get("prompt_price"))),
+            ("dify.usage.cost.output", shapes.number(held.get("completion_price"))),
+            ("dify.usage.cost.currency", shapes.word(held.get("currency"))),
+            ("dify.usage.cost.source", "local"),
+            ("dify.usage.unit_price.input", shapes.number(_either(held, "prompt_unit_price", "unit_price"))),
+            ("dify.usage.unit_price.output", shapes.number(held.get("completion_unit_price"))),
+        ]
+    return facts
 
 
-def _usage_measures(call: Any, usage: Any, operation: str) -> Iterator[Measure]:
-    labels = {"gen_ai.operation.name": operation, **call.state.get("labels", {})}
-    tokens_in = shapes.first(usage, "prompt_tokens", "tokens")
-    tokens_out = getattr(usage, "completion_tokens", None)
-    kind = {"chat": "llm", "embeddings": "embedding"}.get(operation, operation)
-    for direction, tokens in (("input", tokens_in), ("output", tokens_out)):
+def usage_measures(call: Any, usage: Any, operation: str) -> Iterator[Measure]:
+    """Points of the token and cost metrics, with the call's labels."""
+    held = shapes.fields(usage, _USAGE)
+    own = call.state.get("labels") or {}
+    labels = {"gen_ai.operation.name": operation, **own}
+    kind = _KINDS.get(operation, operation)
+    read, said = _either(held, "prompt_tokens", "tokens"), held.get("completion_tokens")
+    for direction, tokens in (("input", read), ("output", said)):
         if tokens:
             yield Measure("gen_ai.client.token.usage", tokens, {**labels, "gen_ai.token.type": direction})
-            yield Measure(
-                "dify.tokens",
-                tokens,
-                {"dify.operation_type": kind, "gen_ai.token.type": direction, **call.state.get("labels", {})},
-            )
-    price = shapes.number(getattr(usage, "total_price", None))
+            yield Measure("dify.tokens", tokens, {"dify.operation_type": kind, "gen_ai.token.type": direction, **own})
+    price = shapes.number(held.get("total_price"))
     if price:
-        currency = shapes.word(getattr(usage, "currency", None))
-        yield Measure("dify.cost", price, {**call.state.get("labels", {}), "currency": currency})
+        yield Measure("dify.cost", price, {**own, "currency": shapes.word(held.get("currency"))})
+
+
+_KINDS = {"chat": "llm", "embeddings": "embedding"}
+
+
+def _inference_measures(call: Any, usage: Any, first: float | None, pace: float | None) -> Iterator[Measure]:
+    """The points of a model call under the names of semantic-conventions-genai's main (pull requests 374 and 521)."""
+    labels = {"gen_ai.operation.name": "chat", **(call.state.get("labels") or {})}
+    yield Measure("gen_ai.client.inference.duration", call.elapsed(), {**labels, "error.type": call.failed})
+    if first is not None:
+        yield Measure("gen_ai.client.inference.time_to_first_chunk", first, labels)
+    if pace is not None:
+        yield Measure("gen_ai.client.inference.time_per_output_chunk", pace, labels)
+    labels = {**labels, "gen_ai.token.modality": "text"}
+    read = call.fact("gen_ai.usage.input_tokens")
+    if read:
+        yield Measure("gen_ai.client.inference.operation.input_tokens", read, labels)
+        yield Measure("gen_ai.client.inference.usage.input_tokens", read, labels)
+    said = call.fact("gen_ai.usage.output_tokens")
+    if said:
+        yield Measure("gen_ai.client.inference.operation.output_tokens", said, labels)
+        yield Measure("gen_ai.client.inference.usage.output_tokens", said, labels)
+    cached = call.fact("gen_ai.usage.cache_read.input_tokens")
+    if cached:
+        yield Measure("gen_ai.client.inference.usage.cache_read.input_tokens", cached, labels)
+    kept = call.fact("gen_ai.usage.cache_write.input_tokens")
+    if kept:
+        yield Measure("gen_ai.client.inference.usage.cache_write.input_tokens", kept, labels)
+    thought = call.fact("gen_ai.usage.reasoning.output_tokens")
+    if thought:
+        yield Measure("gen_ai.client.inference.usage.reasoning.output_tokens", thought, labels)
+
+
+def _refused(call: Any) -> Iterator[Measure]:
+    labels = call.state.get("labels") or {}
+    if call.failed == "InvokeRateLimitError":
+        yield Measure("dify.model.rate_limited", 1, labels)
+    elif call.failed == "QuotaExceededError":
+        yield Measure("dify.model.quota_exceeded", 1, labels)
 
 
 def _duration(call: Any, operation: str) -> Measure:
@@ -121,11 +179,11 @@ def _chat_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     if arguments.get("stream", True):
         yield "gen_ai.request.stream", True
     parameters = arguments.get("model_parameters")
-    if isinstance(parameters, Mapping):
+    if type(parameters) is dict or isinstance(parameters, Mapping):
         for key, value in parameters.items():
             name = _PARAMETERS.get(key)
             if name is not None and type(value) in (int, float):
-                yield name, value
+                yield name, value if key != "top_k" else semconv.top_k(value, rules.policy().dialects)
         form = parameters.get("response_format")
         if isinstance(form, str) and "json" in form.lower():
             yield "gen_ai.output.type", "json"
@@ -134,16 +192,22 @@ def _chat_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
         yield "gen_ai.request.stop_sequences", list(stop)
     prompt = arguments.get("prompt_messages")
     tools = arguments.get("tools")
-    yield "dify.llm.prompt_message_count", len(prompt) if isinstance(prompt, list | tuple) else None
+    yield "dify.llm.prompt_message_count", shapes.counted(prompt)
     if tools:
         yield "dify.llm.tool_names", [shapes.word(getattr(t, "name", None)) for t in tools]
     if rules.policy().content:
         system, rest = messages.prompt(prompt)
         yield "gen_ai.system_instructions", Content(system) if system else None
         yield "gen_ai.input.messages", Content(rest)
-        if tools:
-            yield "gen_ai.tool.definitions", Content(messages.tools(tools))
+        definitions = messages.tools(tools)
+        if definitions:
+            yield "gen_ai.tool.definitions", Content(definitions)
+        if "openinference" in rules.policy().dialects:
+            yield from messages.openinference("llm.input_messages", messages.with_system(system, rest))
+            yield from messages.openinference_tools(definitions)
 
+
+_RESULT = ("finish_reason",)
 
 _KEPT_MAX = 262_144
 """Characters of a streamed answer kept to show it; what comes after is counted only."""
@@ -169,7 +233,7 @@ def _chat_during(call: Any, chunk: Any) -> None:
     if reason or usage is not None:
         state["complete"] = True
     if calls:
-        state.setdefault("calls", []).extend(calls[:64])
+        messages.merge_calls(state.setdefault("calls", []), calls)
     if text and rules.policy().content:
         size = state.get("size", 0)
         if size < _KEPT_MAX:
@@ -183,7 +247,7 @@ def _chat_after(call: Any, result: Any) -> Iterator[Any]:
     message = getattr(result, "message", None)
     usage = state.get("usage") or getattr(result, "usage", None)
     calls = state.get("calls") or getattr(message, "tool_calls", None) or []
-    reason = state.get("finish") or getattr(result, "finish_reason", None)
+    reason = state.get("finish") or shapes.fields(result, _RESULT).get("finish_reason")
     normal = semconv.finish_reason(reason)
     if normal is None and calls:
         normal = "tool_call"
@@ -199,8 +263,20 @@ def _chat_after(call: Any, result: Any) -> Iterator[Any]:
         text = "".join(state["text"]) if "text" in state else messages.plain(getattr(message, "content", None))
         reasoning = shapes.word(getattr(result, "reasoning_content", None))
         if text or calls or reasoning:
-            yield "gen_ai.output.messages", Content(messages.answer(text, calls, reasoning, normal))
+            dialects = rules.policy().dialects
+            said = messages.answer(text, calls, reasoning, normal if semconv.finish_in_messages(dialects) else None)
+            yield "gen_ai.output.messages", Content(said)
+            if "openinference" in dialects:
+                yield from messages.openinference("llm.output_messages", said)
+    if metrics.active():
+        yield from _chat_measures(call, usage, first)
+    shapes.blame(call)
+
+
+def _chat_measures(call: Any, usage: Any, first: float | None) -> Iterator[Measure]:
+    state = call.state
     yield _duration(call, "chat")
+    pace = None
     if first is not None:
         labels = {"gen_ai.operation.name": "chat", **state.get("labels", {})}
         yield Measure("gen_ai.client.operation.time_to_first_chunk", first, labels)
@@ -209,8 +285,17 @@ def _chat_after(call: Any, result: Any) -> Iterator[Any]:
             pace = max(0.0, call.elapsed() - first) / later
             yield Measure("gen_ai.client.operation.time_per_output_chunk", pace, labels)
     if usage is not None:
-        yield from _usage_measures(call, usage, "chat")
-    shapes.blame(call)
+        yield from usage_measures(call, usage, "chat")
+    if "semconv-1.41" not in rules.policy().dialects:
+        yield from _inference_measures(call, usage, first, pace)
+    yield from _refused(call)
+
+
+def _chat_opened(call: Any, arguments: Mapping[str, Any]) -> None:
+    _opened(call, arguments)
+    agent = call.nearest("agent")
+    if agent is not None:
+        agent.state["model_calls"] = agent.state.get("model_calls", 0) + 1
 
 
 CHAT = Operation(
@@ -219,7 +304,7 @@ CHAT = Operation(
     before=_chat_before,
     during=_chat_during,
     after=_chat_after,
-    opened=_opened,
+    opened=_chat_opened,
     kind="client",
     span_kind="LLM",
 )
@@ -231,7 +316,7 @@ def _embed_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]
     yield from _identity(arguments.get("self"), "embeddings", "text-embedding")
     texts = arguments.get("texts") or arguments.get("multimodel_documents")
     if enclosing is None or enclosing.operation.concept != "embeddings":
-        yield "dify.embeddings.input_count", len(texts) if isinstance(texts, list | tuple) else None
+        yield "dify.embeddings.input_count", shapes.counted(texts)
         yield "dify.embeddings.input", Content(texts)
 
 
@@ -255,7 +340,7 @@ def _embed_after(call: Any, result: Any) -> Iterator[Any]:
         whole["misses"] = whole.get("misses", 0) + len(vectors)
     yield "gen_ai.response.model", shapes.word(getattr(result, "model", None))
     if usage is not None:
-        yield from _usage_measures(call, usage, "embeddings")
+        yield from usage_measures(call, usage, "embeddings")
     yield _duration(call, "embeddings")
     shapes.blame(call)
 
@@ -307,7 +392,7 @@ CACHED_EMBED = Operation(
 def _rerank_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     yield from _identity(arguments.get("self"), None, "rerank")
     documents = arguments.get("docs")
-    yield "dify.rerank.input_count", len(documents) if isinstance(documents, list | tuple) else None
+    yield "dify.rerank.input_count", shapes.counted(documents)
     yield "dify.rerank.score_threshold", arguments.get("score_threshold")
     yield "dify.rerank.top_n", arguments.get("top_n")
     yield "gen_ai.rerank.query", Content(arguments.get("query"))
@@ -321,8 +406,18 @@ def _rerank_after(call: Any, result: Any) -> Iterator[Any]:
         yield "dify.rerank.scores", [shapes.number(getattr(d, "score", None)) or 0.0 for d in documents]
         yield "gen_ai.rerank.output_documents", Content(documents)
     yield _duration(call, "rerank")
-    yield Measure("dify.rerank.duration", call.elapsed(), {**call.state.get("labels", {}), "error.type": call.failed})
+    labels = call.state.get("labels", {})
+    yield Measure("dify.rerank.duration", call.elapsed(), {**labels, "error.type": call.failed})
+    if call.state.get("inputs") is not None:
+        yield Measure("dify.rerank.input_documents", call.state["inputs"], labels)
+    yield from _refused(call)
     shapes.blame(call)
+
+
+def _rerank_opened(call: Any, arguments: Mapping[str, Any]) -> None:
+    _opened(call, arguments)
+    documents = arguments.get("docs")
+    call.state["inputs"] = shapes.counted(documents)
 
 
 RERANK = Operation(
@@ -330,7 +425,7 @@ RERANK = Operation(
     name=_name_as("rerank"),
     before=_rerank_before,
     after=_rerank_after,
-    opened=_opened,
+    opened=_rerank_opened,
     kind="client",
     span_kind="RERANKER",
 )

@@ -9,6 +9,7 @@ from graphon 0.7 on in frames of the one engine (`FRAME_NODE`), while their cont
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from time import time
 from types import GeneratorType
 from typing import Any
 
@@ -122,7 +123,7 @@ _PASSED_ON = frozenset(
 def _during(call: Any, event: Any) -> None:
     kind = type(event).__name__
     if kind in _PASSED_ON:
-        if kind in ("NodeRunStreamChunkEvent", "RunStreamChunkEvent") and _own(call, event):
+        if call.first_item is None and kind in ("NodeRunStreamChunkEvent", "RunStreamChunkEvent") and _own(call, event):
             call.note_chunk()
         return
     if not _own(call, event):
@@ -144,6 +145,7 @@ def _during(call: Any, event: Any) -> None:
     elif kind == "NodeRunPauseRequestedEvent":
         call.state["status"] = "paused"
         call.state["complete"] = True
+        _waits(call, getattr(event, "reason", None))
     elif kind in _AWAITED:
         _suspend(call)
     elif kind.endswith(
@@ -151,12 +153,23 @@ def _during(call: Any, event: Any) -> None:
     ):
         metadata = getattr(event, "metadata", None)
         if isinstance(metadata, Mapping):
+            call.state["length"] = shapes.entry(metadata, "iteration_length", "iterator_length")
             call.tell(
                 [
                     ("dify.iteration.length", shapes.entry(metadata, "iteration_length", "iterator_length")),
                     ("dify.loop.length", metadata.get("loop_length")),
                 ]
             )
+
+
+def _waits(call: Any, reason: Any) -> None:
+    """The node waits for a person. When that began is kept with the run, which may go on in another process."""
+    form = shapes.first(reason, "session_id", "form_id")
+    call.tell([("dify.human_input.form_id", shapes.word(form))])
+    workflow = call.nearest("workflow")
+    extras = workflow.state.get("extras") if workflow is not None else None
+    if extras is not None:
+        extras.setdefault("dify_otel_paused_at", time())
 
 
 _AWAITED = frozenset({"IterationFrameRequest", "LoopFrameRequest"})
@@ -267,6 +280,11 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
         1,
         {"dify.node.type": kind, "dify.node.status": status, "error.type": call.failed},
     )
+    if kind == "iteration" and isinstance(call.state.get("length"), int):
+        yield Measure("dify.iteration.items", call.state["length"], {})
+    if call.state.get("failed_items"):
+        yield "dify.iteration.failed_count", call.state["failed_items"]
+        yield Measure("dify.iteration.failed_items", call.state["failed_items"], {})
 
 
 def _applies(arguments: Mapping[str, Any], enclosing: Any) -> bool:
@@ -314,11 +332,20 @@ def _item_during(call: Any, event: Any) -> None:
         call.error(Error("item_failed", shapes.word(getattr(event, "error", None))))
 
 
+def _item_after(call: Any, result: Any) -> Iterator[Any]:
+    if call.failed and call.state.get("container") == "iteration":
+        container = call.nearest("node")
+        if container is not None and not container.ended:
+            container.state["failed_items"] = container.state.get("failed_items", 0) + 1
+    return iter(())
+
+
 ITEM = Operation(
     concept="item",
     name=lambda facts: "loop round" if facts.get("dify.node.type") == "loop-item" else "iteration item",
     before=_item_before,
     during=_item_during,
+    after=_item_after,
     opened=_item_opened,
     parent=lambda arguments: getattr(arguments["node"], _CONTEXT, None),
     span_kind="CHAIN",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import shapes
-from .core import rules
+from . import messages, shapes
+from .core import rules, semconv
 from .core.operation import Content, Measure, Operation
 
 _KEPT_MAX = 100
@@ -30,6 +30,12 @@ def _datasets(arguments: Mapping[str, Any], request: Any) -> list[str]:
     return [str(i) for i in ids] if ids else []
 
 
+def _top_k(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, int) and value:
+        dialects = rules.policy().dialects
+        yield semconv.spelled("gen_ai.retrieval.top_k", dialects), semconv.top_k(value, dialects)
+
+
 def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     request = arguments.get("request")
     datasets = _datasets(arguments, request)
@@ -39,7 +45,7 @@ def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     score = shapes.first(request, "score_threshold") if request is not None else arguments.get("score_threshold")
     yield "dify.retrieval.score_threshold", shapes.number(score)
     top_k = shapes.first(request, "top_k") or arguments.get("top_k")
-    yield "gen_ai.retrieval.top_k", top_k if isinstance(top_k, int) and top_k else None
+    yield from _top_k(top_k)
     reranking = shapes.first(request, "reranking_enable")
     if reranking is None:
         reranking = arguments.get("reranking_enable")
@@ -119,6 +125,8 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
         if rules.policy().content:
             yield "gen_ai.retrieval.documents", Content([{k: v for k, v in f.items() if v is not None} for f in facts])
             yield "dify.retrieval.documents", Content(facts)
+            if "openinference" in rules.policy().dialects:
+                yield from messages.openinference_documents(facts)
         if scores:
             yield Measure("dify.retrieval.max_score", max(scores), labels)
     if not call.failed:
@@ -153,7 +161,7 @@ def _search_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any
     yield "db.collection.name", shapes.word(getattr(processor, "_collection_name", None))
     yield "dify.dataset.id", shapes.word(shapes.column(dataset, "id"))
     yield "dify.dataset.embedding_model", shapes.word(shapes.column(dataset, "embedding_model"))
-    yield "gen_ai.retrieval.top_k", arguments.get("top_k") if isinstance(arguments.get("top_k"), int) else None
+    yield from _top_k(arguments.get("top_k"))
     yield "dify.retrieval.query", Content(arguments.get("query"))
 
 

@@ -77,6 +77,21 @@ SEAMS: tuple[Seam, ...] = (
         reads=("pipeline", "user", "application_generate_entity", "invoke_from", "streaming"),
     ),
     Seam(
+        "app.pipeline_request",
+        app.PIPELINE_REQUEST,
+        ("services.rag_pipeline.pipeline_generate_service:PipelineGenerateService.generate",),
+        releases=("1.9.0-",),
+        lost="the span of a request to run a knowledge pipeline",
+        reads=("pipeline", "user", "args", "invoke_from"),
+    ),
+    Seam(
+        "workflow.queued",
+        workflow.QUEUED,
+        ("services.rag_pipeline.rag_pipeline_task_proxy:RagPipelineTaskProxy.delay",),
+        releases=("1.10.0-",),
+        lost="the link from a published pipeline's run to the request that asked for it",
+    ),
+    Seam(
         "app.agent",
         app.RUN,
         (
@@ -491,5 +506,13 @@ SEAMS: tuple[Seam, ...] = (
         ("services.trigger.trigger_service:TriggerService.process_endpoint",),
         releases=("1.10.0-",),
         lost="plugin triggers",
+    ),
+    Seam(
+        "trigger.started",
+        trigger.STARTED,
+        ("services.async_workflow_service:AsyncWorkflowService.trigger_workflow_async",),
+        releases=("1.10.0-",),
+        lost="scheduled triggers, and which runs a trigger started",
+        reads=("trigger_data",),
     ),
 )

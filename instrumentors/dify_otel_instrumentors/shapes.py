@@ -7,7 +7,7 @@ on an expired or detached SQLAlchemy object would run a query, or raise, inside 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -23,6 +23,15 @@ def column(row: Any, name: str) -> Any:
     if values is not None and "_sa_instance_state" in values:
         return None
     return getattr(row, name, None)
+
+
+def fields(holder: Any, names: Iterable[str]) -> Mapping[str, Any]:
+    """What an object holds under these names. A pydantic model is not asked for what it lacks: its answer is slow."""
+    values = getattr(holder, "__dict__", None)
+    if type(values) is not dict:
+        return {name: getattr(holder, name, None) for name in names}
+    extra = getattr(holder, "__pydantic_extra__", None)
+    return {**values, **extra} if type(extra) is dict else values
 
 
 def first(holder: Any, *names: str) -> Any:
@@ -41,8 +50,8 @@ def entry(values: Mapping[Any, Any], *keys: str) -> Any:
 
 def word(value: Any) -> str | None:
     """An enumeration member, UUID or string as a string."""
-    if value is None:
-        return None
+    if type(value) is str or value is None:
+        return value
     value = getattr(value, "value", value)
     return value if type(value) is str else str(value)
 
@@ -53,6 +62,11 @@ def number(value: Any) -> float | None:
         return None if value is None else float(value)
     except (TypeError, ValueError):
         return None
+
+
+def counted(values: Any) -> int | None:
+    """How many a list or tuple holds; None for anything else."""
+    return len(values) if isinstance(values, (list, tuple)) else None
 
 
 def is_account(user: Any) -> bool:
@@ -111,17 +125,22 @@ def sse_body(item: Any) -> Mapping[str, Any]:
     return body if isinstance(body, Mapping) else {}
 
 
+FILES_MAX = 64
+"""Files of a request that are described; further ones are not."""
+
+
 def file_facts(files: Any) -> list[dict[str, Any]]:
-    """`[{id, type, transfer_method, mime_type, size}]` of uploaded files; urls are content and stay out."""
+    """`[{id, type, transfer_method, mime_type, size}]` of a request's files; urls are content and stay out."""
     facts = []
-    for file in list(files or ())[:64]:
+    for file in list(files or ())[:FILES_MAX]:
+        identity = next((v for n in ("related_id", "upload_file_id", "id") if (v := column(file, n)) is not None), None)
         facts.append(
             {
-                "id": word(first(file, "related_id", "upload_file_id", "id")),
-                "type": word(getattr(file, "type", None)),
-                "transfer_method": word(getattr(file, "transfer_method", None)),
-                "mime_type": word(getattr(file, "mime_type", None)),
-                "size": getattr(file, "size", None),
+                "id": word(identity),
+                "type": word(column(file, "type")),
+                "transfer_method": word(column(file, "transfer_method")),
+                "mime_type": word(column(file, "mime_type")),
+                "size": column(file, "size"),
             }
         )
     return facts

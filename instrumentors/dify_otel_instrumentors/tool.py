@@ -64,6 +64,9 @@ def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
     identity = getattr(getattr(tool, "entity", None), "identity", None)
     call.state["name"] = shapes.word(getattr(identity, "name", None))
     call.state["kind"] = _provider_type(tool)
+    agent = call.nearest("agent")
+    if agent is not None and type(call).__name__ != "Merged":
+        agent.state["tools"] = agent.state.get("tools", 0) + 1
 
 
 _FILES = frozenset({"file", "image", "blob", "image_link", "binary_link"})

@@ -1,6 +1,7 @@
 """Triggers (webhook, plugin, schedule) that start workflow runs: one span where the decision is made.
 
-The run itself starts in a Celery worker; the trace goes there with the task's headers.
+The run itself starts in a Celery worker; the trace goes there with the task's headers. Each run that is started makes a
+span of its own (`STARTED`), which a webhook's span takes in: a plugin's event may start many, a schedule has no other.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ def _operation(kind: str) -> Operation:
         yield "dify.trigger.type", kind
         yield "dify.trigger.id", shapes.word(shapes.column(trigger, "webhook_id") or arguments.get("endpoint_id"))
         yield "dify.trigger.node_id", shapes.word(shapes.column(trigger, "node_id"))
-        yield "dify.trigger.schedule_id", shapes.word(arguments.get("schedule_id"))
         yield "dify.app_id", shapes.word(shapes.column(trigger, "app_id"))
         yield "dify.tenant_id", shapes.word(shapes.column(trigger, "tenant_id") or arguments.get("tenant_id"))
-        yield "dify.trigger.payload", Content(arguments.get("webhook_data"))
+        payload = arguments.get("webhook_data")
+        yield "dify.trigger.payload", Content(payload) if payload is not None else None
 
     return Operation(
         concept="trigger",
@@ -33,4 +34,31 @@ def _operation(kind: str) -> Operation:
 
 WEBHOOK = _operation("webhook")
 PLUGIN = _operation("plugin")
-SCHEDULE = _operation("schedule")
+
+
+def _started_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+    data = arguments.get("trigger_data")
+    kind = shapes.word(getattr(data, "trigger_type", None)) or "unknown"
+    yield "dify.trigger.type", kind.removeprefix("trigger-")
+    yield "dify.trigger.node_id", shapes.word(getattr(data, "root_node_id", None))
+    yield "dify.trigger.plugin_id", shapes.word(getattr(data, "plugin_id", None))
+    endpoint = shapes.word(getattr(data, "endpoint_id", None))
+    yield "dify.trigger.id", endpoint or (enclosing.fact("dify.trigger.id") if enclosing is not None else None)
+    yield "dify.app_id", shapes.word(getattr(data, "app_id", None))
+    yield "dify.tenant_id", shapes.word(getattr(data, "tenant_id", None))
+    yield "dify.trigger.inputs", Content(getattr(data, "inputs", None))
+
+
+def _started_after(call: Any, result: Any) -> Iterator[Any]:
+    yield "dify.trigger.log_id", shapes.word(getattr(result, "workflow_trigger_log_id", None))
+    yield "messaging.destination.name", shapes.word(getattr(result, "queue", None))
+
+
+STARTED = Operation(
+    concept="trigger",
+    name=lambda facts: f"trigger {facts.get('dify.trigger.type')}",
+    before=_started_before,
+    after=_started_after,
+    span_kind="ENTRY",
+    merge=True,
+)

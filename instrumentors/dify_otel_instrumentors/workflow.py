@@ -7,6 +7,7 @@ outcome does not arrive as an exception: the engine turns failures into events, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from time import time
 from typing import Any
 
 from . import node, shapes
@@ -14,6 +15,10 @@ from .core.operation import Content, Error, Measure, Operation, Tap
 
 RESUMES = "dify_otel_traceparent"
 """Key in the run's `extras`, which Dify persists with a paused run: the span that the resumed run links to."""
+STARTED_BY = "dify_otel_started_by"
+"""The same for a run that is queued for later: the request's span."""
+PAUSED_AT = "dify_otel_paused_at"
+"""When a run began to wait for a person, in seconds since 1970: it may go on days later in another process."""
 
 
 def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
@@ -36,14 +41,19 @@ def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     invoke_from = shapes.word(getattr(entity, "invoke_from", None))
     yield "dify.invoke_from", invoke_from
     triggered = app.state.get("triggered_from") if app is not None else None
-    yield "dify.triggered_from", triggered or ("debugging" if invoke_from == "debugger" else "app-run")
+    yield "dify.triggered_from", triggered or _triggered_from(entity, invoke_from)
     depth = getattr(entity, "call_depth", None)
     if depth:
         yield "dify.workflow.call_depth", depth
     extras = getattr(entity, "extras", None)
-    if isinstance(extras, dict) and extras.get(RESUMES):
-        yield "links", [extras[RESUMES]]
-        yield "dify.workflow.resumed", True
+    if isinstance(extras, dict):
+        yield "links", [extras[key] for key in (RESUMES, STARTED_BY) if extras.get(key)] or None
+        if extras.get(RESUMES):
+            yield "dify.workflow.resumed", True
+            waited = _waited(extras)
+            if waited is not None:
+                yield "dify.human_input.wait_time", waited
+                yield Measure("dify.human_input.wait.duration", waited, {})
     files = shapes.file_facts(getattr(entity, "files", None))
     yield "dify.workflow.file_count", len(files)
     if files:
@@ -56,6 +66,18 @@ def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
         yield "dify.workflow.query", Content(query)
 
 
+def _triggered_from(entity: Any, invoke_from: str | None) -> str:
+    """As Dify's own run record has it, which nothing here is handed."""
+    if getattr(entity, "pipeline_config", None) is not None:
+        return "rag-pipeline-debugging" if invoke_from == "debugger" else "rag-pipeline-run"
+    return "debugging" if invoke_from == "debugger" else "app-run"
+
+
+def _waited(extras: Mapping[str, Any]) -> float | None:
+    since = extras.get(PAUSED_AT)
+    return round(max(0.0, time() - since), 3) if isinstance(since, float) else None
+
+
 def _name(facts: Mapping[str, Any]) -> str:
     return f"invoke_workflow {facts.get('gen_ai.workflow.name') or facts.get('dify.app_id') or ''}".rstrip()
 
@@ -65,6 +87,9 @@ def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
     extras = getattr(getattr(arguments.get("self"), "application_generate_entity", None), "extras", None)
     if isinstance(extras, dict):
         extras[RESUMES] = call.traceparent
+        extras.pop(STARTED_BY, None)
+        extras.pop(PAUSED_AT, None)
+        call.state["extras"] = extras
     call.tell([Measure("dify.workflow.active_runs", 1, {})])
 
 
@@ -173,3 +198,19 @@ def _logged(arguments: Mapping[str, Any], result: Any, enclosing: Any) -> None:
 
 
 LOGGED = Tap(after=_logged)
+
+
+def _queued(arguments: Mapping[str, Any], enclosing: Any) -> None:
+    """`RagPipelineTaskProxy.delay`: the runs go into a file, and a task runs them, perhaps behind other tenants'."""
+    for invoke in list(getattr(arguments.get("self"), "_rag_pipeline_invoke_entities", ()))[:_QUEUED_MAX]:
+        entity = getattr(invoke, "application_generate_entity", None)
+        if enclosing is None or not isinstance(entity, dict):
+            return
+        extras = entity.get("extras")
+        if isinstance(extras, dict):
+            extras[STARTED_BY] = enclosing.traceparent
+
+
+_QUEUED_MAX = 1000
+
+QUEUED = Tap(before=_queued)

@@ -90,7 +90,14 @@ def tree(tmp_path: Path) -> Tree:
 def environ(tmp_path: Path) -> dict[str, str]:
     """An environment in which dify-otel is started: its folder on PYTHONPATH, nothing else."""
     inject = Path(examination.__file__).resolve().parents[1] / "inject"
-    return {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(inject)}
+    status = tmp_path / "status"
+    status.mkdir()
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(inject),
+        "DIFY_OTEL_STATUS_DIR": str(status),
+    }
 
 
 @pytest.fixture

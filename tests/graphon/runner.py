@@ -109,7 +109,9 @@ class Factory:
             "jinja2_template_renderer": Renderer(),
         }
         wanted = inspect.signature(cls.__init__).parameters
-        typed = cls.validate_node_data(BaseNodeData.model_validate(data))
+        # In 0.1 a node takes its whole configuration, afterwards its data.
+        whole = "NodeConfigDict" in str(getattr(wanted.get("config"), "annotation", ""))
+        typed = node_config if whole else cls.validate_node_data(BaseNodeData.model_validate(data))
         return cls(node_config["id"], typed, **{k: v for k, v in given.items() if k in wanted})
 
 

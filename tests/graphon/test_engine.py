@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dify_otel.releases import RELEASES
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("DIFY_OTEL_CACHE") or Path.home() / ".cache" / "dify-otel")
-VERSIONS = (os.environ.get("GRAPHON_VERSIONS") or "0.2.2 0.5.3 0.8.0").split()
-"""Oldest, one in the middle and newest: from 0.7 on containers are frames instead of child engines."""
+PINNED = tuple(dict.fromkeys(r.graphon for r in RELEASES if r.graphon))
+"""What Dify's releases pin, 1.14.0 to the newest."""
+VERSIONS = (os.environ.get("GRAPHON_VERSIONS") or " ".join(("0.1.0", *PINNED, "0.7.0", "0.8.0"))).split()
+"""Oldest, each that a release pins, Dify's main and newest: from 0.7 on containers are frames, not child engines."""
 TELEMETRY = "opentelemetry-sdk>=1.28,<2"
 SECONDS = 180
 

@@ -360,7 +360,6 @@ BOUNDARY = {
         for kind in ("Call", "Merged")
         for name in ("enter", "leave", "observe", "finish", "fail")
     ),
-    "core.span.Call._end",
     "core.wrapper._observed",
 }
 EXEMPT = BOUNDARY | {

@@ -69,3 +69,32 @@ def test_requests_do_not_wait(backend: dict[str, str], doors: Mapping[str, Any],
         api.popen.terminate()
         api.popen.wait(30)
         assert time.perf_counter() - began < 15
+
+
+ENDING_SECONDS = 15.0
+"""From SIGTERM to the end: gunicorn's and Celery's own goodbyes, and `DIFY_OTEL_FLUSH_SECONDS`."""
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_threads_and_children_do_not_wait_either(protocol: str, doors: Mapping[str, Any], start: Any) -> None:
+    """Threads of gunicorn and children of Celery end by taking the interpreter apart, where no thread starts any more.
+
+    Without a thread that was there before, each batch of the queue waits its ten seconds for a frozen backend.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        frozen = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{listening.getsockname()[1]}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            "DIFY_OTEL_FLUSH_SECONDS": "1",
+        }
+        api = {"worker_class": "gthread", "name": "api-down-threads"}
+        worker = {"pool": "prefork", "concurrency": 2, "name": "worker-down-prefork"}
+        with start(doors["inject"], environment=frozen, api=api, worker=worker) as running:
+            for case in CASES:
+                assert running.call(case).status in ("succeeded", "ok")
+            for process in (running.api, running.worker):
+                began = time.perf_counter()
+                process.popen.terminate()
+                process.popen.wait(60)
+                assert time.perf_counter() - began < ENDING_SECONDS, process.tail(10)
+                assert clean(process) == []

@@ -11,12 +11,29 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 QUERY = "Tell me about Berlin and Germany"
+FILES = (
+    {
+        "type": "image",
+        "transfer_method": "local_file",
+        "upload_file_id": "6a1f2b3c-0000-4000-8000-000000000001",
+        "mime_type": "image/png",
+        "size": 68,
+    },
+    {
+        "type": "document",
+        "transfer_method": "remote_url",
+        "url": "https://files.example.com/report.pdf?sign=canary-sign-55d1&timestamp=1",
+        "mime_type": "application/pdf",
+        "size": 1024,
+    },
+)
+"""What a person attaches."""
 _PATHS = {"workflow": "/v1/workflows/run", "completion": "/v1/completion-messages"}
 
 
@@ -70,6 +87,7 @@ _WORKFLOWS = {
     "wf-http": "succeeded",
     "wf-classifier": "succeeded",
     "wf-nested": "succeeded",
+    "wf-picture": "succeeded",
 }
 _MESSAGES = {
     "chatflow": "ok",
@@ -84,6 +102,8 @@ _MESSAGES = {
     "agent-chat": "ok",
     "agent-chat-fail": "ok",
     "agent-chat-cot": "ok",
+    "agent-picture": "ok",
+    "agent-app": "ok",
     "completion": "ok",
 }
 _OTHERWISE = {
@@ -93,6 +113,8 @@ _OTHERWISE = {
     "agent-chat:block": "error",
     "agent-chat-fail:block": "error",
     "agent-chat-cot:block": "error",
+    "agent-picture:block": "error",
+    "agent-app:block": "error",
 }
 CASES: dict[str, Case] = {
     f"{app}:{how}": Case(app, how, _OTHERWISE.get(f"{app}:{how}", status))
@@ -117,9 +139,14 @@ def call(
     parent: str | None = None,
     headers: Mapping[str, str] | None = None,
     abort_after: int | None = None,
+    files: Sequence[Mapping[str, Any]] = (),
+    console: bool = False,
     timeout: float = 60.0,
 ) -> Outcome:
-    """Makes one call. `parent` is sent as `traceparent`; `abort_after` closes a stream after so many events."""
+    """Makes one call. `parent` is sent as `traceparent`; `abort_after` closes a stream after so many events.
+
+    `console`: as the person who edits the application does, without a key.
+    """
     app = apps[case.app]
     body: dict[str, Any] = {
         "inputs": {"query": case.query} if app["mode"] in _PATHS else {},
@@ -128,6 +155,8 @@ def call(
     }
     if app["mode"] != "workflow":
         body["query"] = case.query
+    if files:
+        body["files"] = list(files)
     if conversation_id:
         body["conversation_id"] = conversation_id
     sent = {"Authorization": f"Bearer {app['key']}", "Content-Type": "application/json", **(headers or {})}
@@ -135,9 +164,12 @@ def call(
     if parent:
         sent["traceparent"] = parent
         outcome.trace_id = parent.split("-")[1]
-    request = urllib.request.Request(
-        base + _PATHS.get(app["mode"], "/v1/chat-messages"), json.dumps(body).encode(), sent
-    )
+    path = _PATHS.get(app["mode"], "/v1/chat-messages")
+    if console:
+        del sent["Authorization"]
+        path = f"/console/api/apps/{app['id']}/"
+        path += "workflows/draft/run" if app["mode"] == "workflow" else "chat-messages"
+    request = urllib.request.Request(base + path, json.dumps(body).encode(), sent)
     started = time.perf_counter()
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:

@@ -20,9 +20,10 @@ from extensions import ext_redis
 from extensions.ext_database import db
 from models.account import Account, Tenant
 from models.base import Base
-from models.dataset import Dataset, Document, DocumentSegment
+from models.dataset import Dataset, Document, DocumentSegment, Pipeline
 from models.model import ApiToken, App, AppModelConfig, EndUser
 from models.provider import Provider, ProviderCredential
+from models.trigger import WorkflowPluginTrigger, WorkflowSchedulePlan
 from models.workflow import Workflow
 from plugin_daemon import embedding
 
@@ -90,6 +91,21 @@ class Seed:
         app.workflow_id = row.id
         self._published(app)
         return app
+
+    def pipeline(self, name: str, graph: graphs.Graph, dataset: Dataset) -> Pipeline:
+        row = self.add(Pipeline(tenant_id=self.tenant.id, name=name, dataset_id=dataset.id))
+        workflow = self.add(
+            Workflow(
+                tenant_id=self.tenant.id,
+                app_id=row.id,
+                type="rag-pipeline",
+                version="2026-01-01 00:00:00.000000",
+                graph=json.dumps(graph),
+                created_by=self.account.id,
+            )
+        )
+        row.workflow_id = workflow.id
+        return row
 
     def simple(self, name: str, mode: str, model: str = "stub-chat", **config: Any) -> App:
         app = self.add(App(tenant_id=self.tenant.id, name=name, mode=mode))
@@ -191,6 +207,7 @@ def seed(session: Any, daemon: str) -> dict[str, Any]:
     s.workflow("wf-human", graphs.human_graph())
     s.workflow("wf-slow", graphs.model_graph("slow"))
     nested = s.workflow("wf-nested-inner", graphs.model_graph("stub-chat"))
+    s.workflow("wf-picture", graphs.tool_graph("picture"))
     s.workflow("wf-nested", graphs.workflow_tool_graph(nested.id))
     s.workflow("chatflow", graphs.chat_graph(), "advanced-chat")
     s.workflow("chatflow-fail", graphs.chat_fail_graph(), "advanced-chat")
@@ -223,8 +240,29 @@ def seed(session: Any, daemon: str) -> dict[str, Any]:
     s.simple("agent-chat", "agent-chat", agent_mode=agent)
     s.simple("agent-chat-fail", "agent-chat", agent_mode={**agent, "tools": [failing]})
     s.simple("agent-chat-cot", "agent-chat", agent_mode={**agent, "strategy": "chain-of-thought"})
+    picture = {**weather, "tool_name": "picture"}
+    s.simple("agent-picture", "agent-chat", agent_mode={**agent, "tools": [picture]})
+    s.simple("agent-app", "agent")
     s.simple("completion", "completion", pre_prompt="Complete: {{query}}")
 
+    pipeline = s.pipeline("pipeline", graphs.model_graph("stub-chat"), main)
+    triggered = s.apps["wf-nested-inner"]["id"]
+    schedule = s.add(
+        WorkflowSchedulePlan(
+            tenant_id=s.tenant.id, app_id=triggered, node_id="start", inputs={"query": "what is on today?"}
+        )
+    )
+    for name in ("wf-nested-inner", "wf-picture"):
+        s.add(
+            WorkflowPluginTrigger(
+                tenant_id=s.tenant.id,
+                app_id=s.apps[name]["id"],
+                node_id="start",
+                provider_id="langgenius/stubtrigger/stubtrigger",
+                subscription_id="subscription-1",
+                endpoint_id="endpoint-1",
+            )
+        )
     end_user = s.add(EndUser(tenant_id=s.tenant.id, session_id="trigger-user"))
     return {
         "apps": s.apps,
@@ -232,6 +270,9 @@ def seed(session: Any, daemon: str) -> dict[str, Any]:
         "account_id": s.account.id,
         "trigger_user_id": end_user.id,
         "dataset_id": main.id,
+        "pipeline_id": pipeline.id,
+        "schedule_id": schedule.id,
+        "endpoint_id": "endpoint-1",
         "unindexed_dataset_id": unindexed.id,
         "unindexed_document_id": waiting.id,
     }

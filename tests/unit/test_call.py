@@ -401,7 +401,10 @@ TARGETS = {
     "gen_ai.response.time_to_first_token", "gen_ai.user.time_to_first_token", "gen_ai.response.finish_reason", "tool.name",  # noqa: E501
     "tool.description", "tool.parameters", "retrieval.query", "retrieval.document", "session.id", "llm.model_name",
     "llm.provider", "llm.token_count.prompt", "llm.token_count.completion", "llm.token_count.total", "llm.cost.prompt",
-    "llm.cost.completion", "llm.cost.total", "reranker.query",
+    "llm.cost.completion", "llm.cost.total", "reranker.query", "llm.finish_reason",
+    "llm.token_count.prompt_details.cache_read", "llm.token_count.prompt_details.cache_write",
+    "llm.token_count.completion_details.reasoning", "gen_ai.system", "gen_ai.prompt", "gen_ai.completion",
+    "gen_ai.request.top_k", "gen_ai.usage.cache_creation.input_tokens",
 }  # fmt: skip
 
 

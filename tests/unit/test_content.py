@@ -457,9 +457,18 @@ def test_a_hundred_megabytes_cost_what_eight_kilobytes_cost() -> None:
 
 
 def test_a_long_list_costs_what_its_told_part_costs() -> None:
-    short, long = list(range(3000)), list(range(3_000_000))
-    began = time.perf_counter()
-    content.encode(short, 8192)
-    middle = time.perf_counter()
-    content.encode(long, 8192)
-    assert time.perf_counter() - middle < 5 * (middle - began) + 0.002
+    def cost(value: list[int]) -> float:
+        best = float("inf")
+        for _ in range(10):
+            began = time.thread_time()
+            content.encode(value, 8192)
+            best = min(best, time.thread_time() - began)
+        return best
+
+    assert cost(list(range(3_000_000))) < 5 * cost(list(range(3000))) + 0.002
+
+
+@pytest.mark.parametrize("word", ["Bearer", "BEARER", "basic", "bASIC", "ba\u017fic", "BAS\u0130C", "bas\u0131c"])
+@pytest.mark.parametrize("around", ["", "prose ", "Überschrift "])
+def test_an_authorization_is_found_however_its_word_is_spelled(word: str, around: str) -> None:
+    assert content.scrub(f"{around}{word} Zm9vOmJhcg1234") == f"{around}{word} {content.REDACTED}"

@@ -21,49 +21,21 @@ from graphon.model_runtime.entities.message_entities import (
     ToolPromptMessage,
     UserPromptMessage,
 )
-from jsonschema import Draft202012Validator
 
-# The required structure of OpenTelemetry's GenAI JSON schemas, written down by hand.
-TEXT = {"type": "string"}
-OPTIONAL = {"type": ["string", "null"]}
+from tests.semconv.schemas import faults
 
 
-def part(kind: str, **properties: Any) -> dict[str, Any]:
-    required = [k for k, v in properties.items() if v is not OPTIONAL]
-    return {"type": "object", "properties": {"type": {"const": kind}, **properties}, "required": ["type", *required]}
-
-
-PART = {
-    "oneOf": [
-        part("text", content=TEXT),
-        part("reasoning", content=TEXT),
-        part("tool_call", name=TEXT, id=OPTIONAL),
-        part("tool_call_response", response={}, id=OPTIONAL),
-        part("blob", modality=TEXT, content=TEXT, mime_type=OPTIONAL),
-        part("uri", modality=TEXT, uri=TEXT, mime_type=OPTIONAL),
-    ]
-}
-MESSAGE = {
-    "type": "object",
-    "properties": {"role": TEXT, "parts": {"type": "array", "items": PART}, "finish_reason": TEXT, "name": OPTIONAL},
-    "required": ["role", "parts"],
-}
-INPUT = {"type": "array", "items": MESSAGE}
-OUTPUT = {"type": "array", "items": {**MESSAGE, "required": ["role", "parts", "finish_reason"]}}
-SYSTEM = {"type": "array", "items": PART}
-TOOLS = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "properties": {"type": TEXT, "name": TEXT, "description": TEXT},
-        "required": ["type", "name", "description"],
-    },
-}
-
-
-def valid(value: Any, schema: dict[str, Any]) -> Any:
-    Draft202012Validator(schema).validate(json.loads(json.dumps(value)))
+def valid(value: Any, attribute: str) -> Any:
+    assert faults(attribute, json.dumps(value)) == []
     return value
+
+
+INPUT, OUTPUT, SYSTEM, TOOLS = (
+    "gen_ai.input.messages",
+    "gen_ai.output.messages",
+    "gen_ai.system_instructions",
+    "gen_ai.tool.definitions",
+)
 
 
 def call(name: str, arguments: str, id: str = "call_1") -> Any:
@@ -312,3 +284,136 @@ def test_cached_embeddings_are_one_span_with_the_cache_known(recorded: Any) -> N
     assert told.attributes["dify.embeddings.input_count"] == 3
     assert told.attributes["dify.embeddings.cache_hits"] == 1
     assert told.attributes["gen_ai.usage.input_tokens"] == 8
+
+
+# --- tool calls in pieces
+
+
+def piece(arguments: str, name: str = "", id: str = "", index: int | None = None) -> Any:
+    return SimpleNamespace(id=id, index=index, function=SimpleNamespace(name=name, arguments=arguments))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        pytest.param(
+            [[piece("", "weather", "call_1")], [piece('{"city": ', id="call_1")], [piece('"Berlin"}', id="call_1")]],
+            [("call_1", "weather", {"city": "Berlin"})],
+            id="by id",
+        ),
+        pytest.param(
+            [
+                [piece('{"city": ', "weather", "call_1", 0), piece("", "news", "call_2", 1)],
+                [piece('"topic"', index=1)],
+                [piece('"Berlin"}', index=0)],
+            ],
+            [("call_1", "weather", {"city": "Berlin"}), ("call_2", "news", "topic")],
+            id="by index",
+        ),
+        pytest.param(
+            [[piece('{"city": ', "weather", "call_1")], [piece('"Ber')], [piece('lin"}')]],
+            [("call_1", "weather", {"city": "Berlin"})],
+            id="neither: the newest",
+        ),
+        pytest.param(
+            [[piece('{"n": 1}', "count", "call_1")], [piece('{"n": 2}', "count", "call_1")]],
+            [("call_1", "count", {"n": 1}), ("call_1", "count", {"n": 2})],
+            id="whole calls that share an id stay two",
+        ),
+        pytest.param(
+            [[piece('{"n": 1}', "count", "call_1"), piece('{"n": 2}', "count", "call_2")]],
+            [("call_1", "count", {"n": 1}), ("call_2", "count", {"n": 2})],
+            id="whole calls",
+        ),
+        pytest.param([[piece("not json", "odd")]], [(None, "odd", "not json")], id="not json"),
+    ],
+)
+def test_a_streamed_tool_call_is_put_together(record: Any, chunks: Any, expected: Any) -> None:
+    recorded = record(content_on_spans=True)
+
+    def invoke_llm(self: Any, prompt_messages: Any, model_parameters: Any, stream: bool = True) -> Any:
+        for calls in chunks:
+            message = SimpleNamespace(content="", tool_calls=calls)
+            yield SimpleNamespace(model="m", delta=SimpleNamespace(message=message, usage=None, finish_reason=None))
+        end = SimpleNamespace(content="", tool_calls=[])
+        yield SimpleNamespace(model="m", delta=SimpleNamespace(message=end, usage=None, finish_reason="tool_use"))
+
+    given = list(instrument(invoke_llm, model.CHAT)(Instance(None), [], {}))
+    assert [c.delta.message.tool_calls for c in given[:-1]] == chunks, "what Dify is given is untouched"
+    told = recorded.span("chat gpt-4o").attributes
+    said = json.loads(told["gen_ai.output.messages"])
+    valid(said, OUTPUT)
+    assert [(p["id"], p["name"], p["arguments"]) for p in said[0]["parts"]] == expected
+    assert told["dify.llm.tool_call_count"] == len(expected)
+    assert told["gen_ai.response.finish_reasons"] == ("tool_call",)
+
+
+def test_a_stream_of_tool_call_pieces_is_bounded(record: Any) -> None:
+    known: list[messages.MergedCall] = []
+    for n in range(1000):
+        messages.merge_calls(known, [piece("{}", "tool", f"call_{n}")])
+    assert len(known) == messages.CALLS_MAX
+    long: list[messages.MergedCall] = []
+    for _ in range(1000):
+        messages.merge_calls(long, [piece("x" * 1000, id="call_1")])
+    assert len(long) == 1
+    assert len(long[0].arguments) < 70_000
+
+
+@pytest.mark.parametrize(
+    ("raw", "normal"),
+    [
+        ("stop", "stop"),
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("max_tokens", "length"),
+        ("MAX_TOKENS", "length"),
+        ("length", "length"),
+        ("tool_calls", "tool_call"),
+        ("tool_use", "tool_call"),
+        ("function_call", "tool_call"),
+        ("SAFETY", "content_filter"),
+        ("content_filter", "content_filter"),
+        ("Something_Else", "something_else"),
+    ],
+)
+def test_finish_reasons_in_the_conventions_words(recorded: Any, raw: str, normal: str) -> None:
+    answer = SimpleNamespace(
+        message=SimpleNamespace(content="", tool_calls=[]), usage=None, finish_reason=raw, model="m"
+    )
+    instrument(Instance.invoke_llm, model.CHAT)(Instance(answer), [], {}, stream=False)
+    assert recorded.span("chat gpt-4o").attributes["gen_ai.response.finish_reasons"] == (normal,)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"cached_tokens": 4, "reasoning_tokens": 2},
+        {"cache_read_input_tokens": 4, "reasoning_tokens": 2},
+        {
+            "prompt_tokens_details": SimpleNamespace(cached_tokens=4),
+            "completion_tokens_details": SimpleNamespace(reasoning_tokens=2),
+        },
+    ],
+)
+def test_cached_and_reasoning_tokens_where_a_provider_sends_them(recorded: Any, details: Any) -> None:
+    usage = SimpleNamespace(prompt_tokens=9, completion_tokens=5, total_tokens=14, **details)
+    message = SimpleNamespace(content="x", tool_calls=[])
+    answer = SimpleNamespace(message=message, usage=usage, finish_reason="stop", model="m")
+    instrument(Instance.invoke_llm, model.CHAT)(Instance(answer), [], {}, stream=False)
+    told = recorded.span("chat gpt-4o").attributes
+    assert told["gen_ai.usage.input_tokens"] == 9
+    assert told["gen_ai.usage.cache_read.input_tokens"] == 4
+    assert told["gen_ai.usage.reasoning.output_tokens"] == 2
+    assert "gen_ai.usage.cache_write.input_tokens" not in told
+    (read,) = recorded.points("gen_ai.client.inference.usage.cache_read.input_tokens")
+    assert read.value == 4
+
+
+def test_no_zero_is_made_up(recorded: Any) -> None:
+    answer = SimpleNamespace(
+        message=SimpleNamespace(content="x", tool_calls=[]), usage=USAGE, finish_reason="stop", model="m"
+    )
+    instrument(Instance.invoke_llm, model.CHAT)(Instance(answer), [], {}, stream=False)
+    told = recorded.span("chat gpt-4o").attributes
+    assert not [key for key in told if "cache" in key or "reasoning" in key]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import shutil
 import sys
 import tempfile
@@ -41,11 +40,18 @@ def run(arguments: argparse.Namespace) -> int:
     if why:
         print(f"the demo cannot run: {why}; `make demo` installs it", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory(prefix="dify-otel-demo-") as folder:
-        return _show(arguments, processes, drive, Path(folder))
+    try:
+        with tempfile.TemporaryDirectory(prefix="dify-otel-demo-") as folder:
+            return _show(arguments, processes, drive, Path(folder))
+    except (processes.StartError, ModuleNotFoundError) as error:
+        why = str(error).strip().splitlines()[-1]
+        print(f"the demo did not start: {why}\n`make demo` installs what it needs, in an environment of its own",
+              file=sys.stderr)  # fmt: skip
+        return 2
 
 
 def _show(arguments: argparse.Namespace, processes: Any, drive: Any, folder: Path) -> int:
+    from dify_otel.tail.command import wants_color
     from dify_otel.tail.page import page
     from dify_otel.tail.receiver import Receiver
     from dify_otel.tail.render import render
@@ -73,8 +79,7 @@ def _show(arguments: argparse.Namespace, processes: Any, drive: Any, folder: Pat
             receiver.wait_for(_complete, 20)
         traces = build_all(receiver.spans)
     traces.sort(key=lambda t: len(t.spans), reverse=True)
-    color = not arguments.plain and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    color = color or bool(os.environ.get("FORCE_COLOR"))
+    color = not arguments.plain and wants_color("auto", sys.stdout)
     width = 110 if arguments.plain else max(100, shutil.get_terminal_size((120, 40)).columns)
     print(render(traces[0], color=color, width=width))
     if arguments.html:

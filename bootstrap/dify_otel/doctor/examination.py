@@ -19,7 +19,7 @@ from typing import Any
 from dify_otel_instrumentors.core.operation import Seam
 from dify_otel_instrumentors.seams import READY, SEAMS
 
-from dify_otel import __version__, backends, releases, settings
+from dify_otel import __version__, backends, releases, settings, status
 from dify_otel.doctor import backend, probe, sources, surroundings
 from dify_otel.doctor.sources import ABSENT, FOUND, UNREADABLE, Resolved
 from dify_otel.settings import Settings
@@ -108,6 +108,8 @@ class Report:
     settings_from: str = ""
     sampling: str = ""
     backend: dict[str, Any] = field(default_factory=dict)
+    telemetry: list[dict[str, Any]] = field(default_factory=list)
+    """What each running process says of itself: door, release, seams, exporter, spans exported and dropped."""
     dropped: str = ""
     problems: list[Problem] = field(default_factory=list)
 
@@ -158,7 +160,7 @@ def examine(
     _settings(report, environment, chosen, running, tree.api)
     _sampling(report, native, adopted)
     _backend(report, native if adopted else environment, chosen, adopted, interpreter.path, network, timeout, looked_at)
-    _dropped(report, running)
+    _telemetry(report, environment, running, everybody=dify is None)
     return report
 
 
@@ -629,9 +631,50 @@ def _backend(
         report.add(DEGRADED, "backend", f"{backend.shown(target)}: {answer.text}", answer.advice)
 
 
-def _dropped(report: Report, running: Sequence[surroundings.Process]) -> None:
-    where = "of the running process" if running else "(no Dify process runs here)"
+# --- running processes
+
+_ADVICE = {
+    "queue": "More is made than leaves: raise OTEL_BSP_MAX_QUEUE_SIZE, or give the backend or collector more room.",
+    "export": "The backend refused them or did not answer in time; the request above says how it is now.",
+}
+
+
+def _telemetry(
+    report: Report, environ: Mapping[str, str], running: Sequence[surroundings.Process], *, everybody: bool
+) -> None:
+    """What running processes wrote down of themselves; with a tree named, only those of that tree."""
+    environments = [environ, *(p.environment for p in running if p.environment is not None)]
+    places = [status.folder(e.get("DIFY_OTEL_STATUS_DIR", ""), e) for e in environments]
+    found, unreadable = status.read(p for p in places if p is not None)
+    ours = {p.pid for p in running}
+    report.telemetry = [said for said in found if everybody or said["pid"] in ours]
+    counted = [said for said in report.telemetry if said["spans"] is not None]
+    for said in counted:
+        reasons = {reason: number for reason, number in said["spans"]["dropped"].items() if number}
+        if reasons:
+            told = ", ".join(f"{reason} {number}" for reason, number in reasons.items())
+            report.add(
+                DEGRADED,
+                "export",
+                f"{said['role']} (pid {said['pid']}) dropped {sum(reasons.values())} spans ({told}) and exported "
+                f"{said['spans']['exported']}",
+                " ".join(_ADVICE[r] for r in reasons if r in _ADVICE),
+            )
+    for said in report.telemetry:
+        if said["version"] != __version__:
+            report.add(
+                NOTE, "role", f"{said['role']} (pid {said['pid']}) runs dify-otel {said['version']}", "Restart it."
+            )
+    if counted:
+        lost = sum(sum(said["spans"]["dropped"].values()) for said in counted)
+        sent = sum(said["spans"]["exported"] for said in counted)
+        report.dropped = f"{lost or 'none'}; {sent} exported, by {len(counted)} running processes"
+        return
+    if report.telemetry:
+        report.dropped = "not counted by us: Dify's own exporter sends them"
+        return
+    why = "another user's" if unreadable else "off" if not any(places) else "none found"
     report.dropped = (
-        f"not readable from outside {where}; the metric dify.otel.spans.dropped has the count, and the process writes "
-        "one line a minute to its log while it drops"
+        f"not known (status files of running processes: {why}); the metric dify.otel.spans.dropped has the count, and "
+        "a process writes one line a minute to its log while it drops"
     )

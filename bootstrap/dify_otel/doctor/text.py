@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -84,10 +85,13 @@ def _sections(report: Report, details: bool) -> Iterator[tuple[str, list[tuple[s
             *((name, value) for name, value in report.spans.items()),
         ],
     )
+    if report.telemetry:
+        shown = report.telemetry[: None if details else 6]
+        yield ("Running", [(f"{p['role']}, pid {p['pid']}", _running(p)) for p in shown])
     yield ("Seams", _seams(report, details))
-    shown = [s for s in report.settings if details or s.source == "environment"]
-    rows = [(s.name, f"{s.value or 'unset'}{'' if s.source == 'environment' else ' (default)'}") for s in shown]
-    rest = len(report.settings) - len(shown)
+    told = [s for s in report.settings if details or s.source == "environment"]
+    rows = [(s.name, f"{s.value or 'unset'}{'' if s.source == 'environment' else ' (default)'}") for s in told]
+    rest = len(report.settings) - len(told)
     rows += [("", f"{rest} at their defaults (--all shows them)")] if rest else []
     yield (f"Settings ({report.settings_from})", rows)
     answer = report.backend
@@ -108,6 +112,21 @@ def _taking_part(instrumented: bool | None) -> str:
         "its environment is not readable"
         if instrumented is None
         else ("with dify-otel" if instrumented else "without dify-otel")
+    )
+
+
+def _running(said: Mapping[str, Any]) -> str:
+    spans, to = said["spans"], f" to {said['endpoint']}" if said["endpoint"] else ""
+    if spans is None:
+        counts = "spans not counted"
+    else:
+        reasons = ", ".join(f"{reason} {number}" for reason, number in spans["dropped"].items() if number)
+        lost = sum(spans["dropped"].values())
+        counts = f"{spans['exported']} spans exported, {lost or 'none'} dropped{f' ({reasons})' if reasons else ''}"
+    since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(said["started"]))
+    return (
+        f"{counts}; by {said['door'] or 'an unknown door'}, Dify {said['dify']}, "
+        f"{said['seams_on']} of {said['seams_total']} seams, {said['exporter']}{to}, since {since}"
     )
 
 

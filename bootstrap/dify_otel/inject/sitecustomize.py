@@ -57,7 +57,10 @@ def _start(here):
             _begin(here)
         loaded = True
     except Exception as error:  # a process must start as if we were not there
-        sys.stderr.write("dify-otel: not started: %s\n" % type(error).__name__)
+        try:
+            sys.stderr.write("dify-otel: not started: %s\n" % type(error).__name__)
+        except Exception:
+            return
 
 
 _here = os.path.dirname(os.path.abspath(__file__))

@@ -26,7 +26,7 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import IO, Self
 
-READY_SECONDS = 90.0
+READY_SECONDS = 300.0
 """Phoenix builds its database on the first start, which takes a while on a small machine."""
 
 MAX_WAITING = 200

@@ -48,9 +48,9 @@ _TICK_SECONDS = 0.1
 _HAND_OVER_SECONDS = 5.0
 
 MISSING_EXTRA = """\
-dify-otel tail needs a few libraries that the agent itself does without. Install them with
+dify-otel tail needs three libraries that the agent itself does without. Install them beside it (not into Dify) with
 
-    pip install 'dify-otel[tail]'
+    {python} -m pip install rich grpcio opentelemetry-proto
 
 (missing: {name})"""
 
@@ -187,7 +187,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         del google, grpc, opentelemetry, rich
     except ImportError as error:
-        return _complain(MISSING_EXTRA.format(name=error.name), EXIT_USAGE)
+        return _complain(MISSING_EXTRA.format(name=error.name, python=sys.executable), EXIT_USAGE)
 
     from dify_otel.tail.backend import Backend, DidNotStart, NotInstalled, plan
     from dify_otel.tail.receiver import PortTaken, Receiver
@@ -210,7 +210,7 @@ def run(arguments: argparse.Namespace) -> int:
                 log = stack.enter_context(
                     tempfile.NamedTemporaryFile(prefix=f"dify-otel-{arguments.ui}-", suffix=".log", delete=False)
                 )
-                notes.say(f"starting {chosen.name} (its log: {log.name}) …")
+                notes.say(f"starting {chosen.name}, the first time a minute or more (its log: {log.name}) …")
                 backend = stack.enter_context(Backend(chosen, log.file))
                 # Only the log of a backend that did not come up is worth keeping.
                 stack.callback(os.unlink, log.name)

@@ -8,6 +8,7 @@ Sums take the lowest span that carries a figure, because agents and workflows re
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -141,9 +142,16 @@ def category(span: Span) -> str:
 
 def label(span: Span) -> str:
     """The span's name; a bare HTTP method says where it goes."""
-    peer = text(span, "server.address", "net.peer.name")
-    bare = span.kind == "CLIENT" and " " not in span.name and category(span) == "client"
-    return f"{span.name} {peer}" if bare and peer else span.name
+    if span.kind != "CLIENT" or " " in span.name or category(span) != "client":
+        return span.name
+    peer = text(span, "server.address", "net.peer.name") or _host(text(span, "url.full", "http.url"))
+    return f"{span.name} {peer}" if peer else span.name
+
+
+def _host(url: str) -> str:
+    """What an httpx span of Dify's releases has instead of a server's address."""
+    found = re.match(r"\w+://(?:[^/@]*@)?(\[[^]]*\]|[^/:?#]*)(:\d+)?", url)
+    return found[1] + (found[2] or "") if found else ""
 
 
 def app_name(span: Span) -> str:

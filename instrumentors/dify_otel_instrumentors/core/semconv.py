@@ -109,6 +109,10 @@ ALIASES: Mapping[str, Mapping[str, tuple[Alias, ...]]] = {
         "gen_ai.request.model": (("llm.model_name", None),),
         "gen_ai.provider.name": (("llm.provider", None),),
         "gen_ai.usage.input_tokens": (("llm.token_count.prompt", None),),
+        "gen_ai.usage.cache_read.input_tokens": (("llm.token_count.prompt_details.cache_read", None),),
+        "gen_ai.usage.cache_write.input_tokens": (("llm.token_count.prompt_details.cache_write", None),),
+        "gen_ai.usage.reasoning.output_tokens": (("llm.token_count.completion_details.reasoning", None),),
+        "gen_ai.response.finish_reasons": (("llm.finish_reason", _first),),
         "gen_ai.usage.output_tokens": (("llm.token_count.completion", None),),
         "dify.usage.total_tokens": (("llm.token_count.total", None),),
         "dify.usage.cost.input": (("llm.cost.prompt", None),),
@@ -123,9 +127,27 @@ ALIASES: Mapping[str, Mapping[str, tuple[Alias, ...]]] = {
         "gen_ai.rerank.query": (("reranker.query", None), *_INPUT),
         "gen_ai.rerank.output_documents": _OUTPUT,
     },
+    "semconv-dup": {
+        "gen_ai.usage.cache_write.input_tokens": (("gen_ai.usage.cache_creation.input_tokens", None),),
+        "gen_ai.retrieval.top_k": (("gen_ai.request.top_k", float),),
+        "gen_ai.provider.name": (("gen_ai.system", None),),
+        "gen_ai.input.messages": (("gen_ai.prompt", None),),
+        "gen_ai.output.messages": (("gen_ai.completion", None),),
+    },
+    "semconv-1.41": {},
 }
 
-DIALECTS = tuple(ALIASES)
+DIALECTS = ("otel", "arms", "openinference")
+"""What a person may choose. The two `semconv-…` tables are the compatibility switch, `DIFY_OTEL_SEMCONV`."""
+
+LATEST, DUP, CORE_1_41 = "latest", "dup", "1.41"
+VERSIONS = (LATEST, DUP, CORE_1_41)
+"""Names as on semantic-conventions-genai's main; those and the former ones; those of core 1.41.1, the last release."""
+
+_FORMER: Mapping[str, str] = {
+    "gen_ai.usage.cache_write.input_tokens": "gen_ai.usage.cache_creation.input_tokens",
+    "gen_ai.retrieval.top_k": "gen_ai.request.top_k",
+}
 
 PROVIDERS: Mapping[str, str] = {
     "openai": "openai",
@@ -155,6 +177,26 @@ FINISH_REASONS: Mapping[str, str] = {
     "max_tokens": "length",
     "safety": "content_filter",
 }
+
+
+def version_dialect(version: str) -> tuple[str, ...]:
+    """What to add to the chosen dialects for that version of the conventions."""
+    return () if version == LATEST else (f"semconv-{version}",)
+
+
+def spelled(key: str, dialects: tuple[str, ...]) -> str:
+    """A name that has changed since core 1.41.1, as the version in force has it."""
+    return _FORMER.get(key, key) if "semconv-1.41" in dialects else key
+
+
+def top_k(value: float, dialects: tuple[str, ...]) -> float:
+    """How many tokens or documents to choose from: a whole number, in core 1.41.1 a double."""
+    return float(value) if "semconv-1.41" in dialects else int(value)
+
+
+def finish_in_messages(dialects: tuple[str, ...]) -> bool:
+    """Whether an output message carries its finish reason: deprecated, but ARMS and readers of 1.41 look there."""
+    return not {"arms", "semconv-dup", "semconv-1.41"}.isdisjoint(dialects)
 
 
 def aliases(dialects: tuple[str, ...]) -> dict[str, tuple[Alias, ...]]:

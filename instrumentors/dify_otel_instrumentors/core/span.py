@@ -1,7 +1,8 @@
 """One span's life. A `Call` gathers facts, is current while Dify's function runs, and ends once. None of it raises.
 
-Facts become attributes in one place (`Call._attributes`): dialects are applied, content passes the gate or is dropped,
-numbers stay numbers. What lies below a call (SQL, Redis, HTTP) is rolled up into it and into every call around it.
+Facts become attributes in one pass (`Call._take`): dialects are applied, content passes the gate or is dropped, numbers
+stay numbers. What lies below a call (SQL, Redis, HTTP) is rolled up into it and into every call around it. Below a
+sampled-out parent no span is made: a call is then only what the metrics need, or nothing.
 """
 
 from __future__ import annotations
@@ -47,16 +48,41 @@ EVENTS: Mapping[str, str] = {"chat": "gen_ai.client.inference.operation.details"
 """The event of a concept's calls (semantic conventions 1.37)."""
 
 
+_completed: Callable[[Any], None] | None = None
+
+
+def on_completion(hook: Callable[[Any], None] | None) -> None:
+    """From now on `hook` is given each finished model call, while content is on. It must not raise; None: nobody."""
+    global _completed
+    _completed = hook
+
+
+_OFF = trace.NonRecordingSpan(trace.SpanContext(1, 1, is_remote=False, trace_flags=trace.TraceFlags(0)))
+_SPAN = next(iter(trace.set_span_in_context(_OFF, otel_context.Context())))
+"""The key OpenTelemetry keeps the current span under."""
+
+
 class _Runtime:
-    __slots__ = ("aliases", "arms", "emit", "openinference", "policy", "tracer")
+    __slots__ = ("aliases", "constants", "emit", "parent_decides", "policy", "tracer")
 
     def __init__(self, tracer: trace.Tracer, policy: Policy, emit: Emit | None) -> None:
         self.tracer = tracer
         self.emit = emit
         self.policy = policy
         self.aliases = semconv.aliases(policy.dialects)
-        self.arms = "arms" in policy.dialects
-        self.openinference = "openinference" in policy.dialects
+        self.constants = {kind: self._constant(kind) for kind in semconv.SPAN_KINDS}
+        # Asked of the sampler itself: somebody may have wrapped it. The span is never ended, so never exported.
+        probe = tracer.start_span("sampled out", context=otel_context.Context({_SPAN: _OFF}))
+        self.parent_decides = not probe.is_recording()
+
+    def _constant(self, span_kind: str) -> dict[str, Any]:
+        out = {}
+        if "arms" in self.policy.dialects:
+            out["gen_ai.span.kind"] = "TASK" if span_kind == "GUARDRAIL" else span_kind
+            out["gen_ai.framework"] = "dify"
+        if "openinference" in self.policy.dialects:
+            out["openinference.span.kind"] = semconv.SPAN_KINDS.get(span_kind, "CHAIN")
+        return out
 
 
 _runtime: _Runtime | None = None
@@ -69,9 +95,6 @@ def configure(tracer: trace.Tracer | None, policy: Policy | None = None, emit: E
     _runtime = None if tracer is None else _Runtime(tracer, policy or Policy(), emit)
 
 
-_NUMBERS = frozenset({int, float, bool})
-
-
 def _plain(value: Any) -> Any:
     """`value` as OpenTelemetry may carry it, bounded; None if it may not."""
     kind = type(value)
@@ -82,6 +105,14 @@ def _plain(value: Any) -> Any:
         return value if -INTEGER_MAX <= value < INTEGER_MAX else float(value) if abs(value) < FLOAT_MAX else None
     if kind is float or kind is bool or value is None:
         return value
+    try:
+        return _unusual(value, kind)
+    except Exception:
+        # A proxy outside of its context raises at `isinstance` already: that fact is lost, not the span.
+        return None
+
+
+def _unusual(value: Any, kind: type) -> Any:
     if isinstance(value, enum.Enum):
         return _plain(value.value)
     if isinstance(value, str):
@@ -89,7 +120,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool | int | float):
         return _plain(kind.__base__(value)) if kind.__base__ in (int, float) else None
     if isinstance(value, list | tuple):
-        items = [_plain(v) for v in value[:ITEMS_MAX]]
+        items = [_plain(v) for v in value[:ITEMS_MAX] if not isinstance(v, list | tuple)]
         items = [v for v in items if isinstance(v, str | int | float | bool)]
         if len({type(v) for v in items}) > 1:  # OpenTelemetry refuses a list of several types
             items = [v if isinstance(v, str) else str(v) for v in items]
@@ -99,21 +130,32 @@ def _plain(value: Any) -> Any:
     return None
 
 
+def end_time(span: Any, began: float) -> int:
+    """Now, in nanoseconds; where the clock was set back meanwhile, the start and what passed since `began`."""
+    now = time_ns()
+    start = getattr(span, "start_time", None) or 0
+    return now if now >= start else int(start + (perf_counter() - began) * 1e9)
+
+
 class Call:
     """One call of an instrumented function. `state` is the concept's own scratch space while it lasts."""
 
     __slots__ = (
+        "_aliased",
         "_began",
+        "_contents",
         "_context",
         "_error",
         "_facts",
         "_io",
         "_late",
         "_lent",
+        "_passed",
         "arguments",
         "ended",
         "first_item",
         "inherited",
+        "muted",
         "operation",
         "parent",
         "span",
@@ -124,14 +166,23 @@ class Call:
         self.operation = operation
         self.arguments: Mapping[str, Any] | None = arguments
         self.parent = parent
-        self.inherited: dict[str, Any] = dict(parent.inherited) if parent is not None else {}
+        if parent is not None:
+            # Shared with the parent until this call passes on something of its own.
+            self.inherited: dict[str, Any] = parent.inherited
+            self._passed: dict[str, Any] = parent._passed
+        else:
+            self.inherited = {}
+            self._passed = {}
         self.state: dict[str, Any] = {}
         self.ended = False
+        self.muted = False
         self.first_item: float | None = None
         self._error: Error | None = None
         self._io: dict[str, list[float]] | None = None
+        self._facts: dict[str, Any] = {}
         self._late: dict[str, Any] = {}
-        self._facts: Mapping[str, Any] = {}
+        self._aliased: list[str] = []
+        self._contents: dict[str, Content] | None = None
         self._began = perf_counter()
         self.span: trace.Span = trace.INVALID_SPAN
         self._context: Any = None
@@ -155,7 +206,7 @@ class Call:
     def tell(self, pairs: Any) -> None:
         """Add facts that became known while the call lasts."""
         try:
-            self._take(pairs)
+            self._take(pairs, self._late)
         except Exception:
             guard.failed(f"{self.operation.concept}.tell")
 
@@ -179,7 +230,7 @@ class Call:
 
     def fact(self, key: str) -> Any:
         """A fact told so far, or inherited."""
-        return self._late.get(key) or self._facts.get(key) or self.inherited.get(key)
+        return self._facts.get(key) or self.inherited.get(key)
 
     @property
     def context(self) -> Any:
@@ -237,8 +288,11 @@ class Call:
     # --- life
 
     def enter(self) -> Any:
+        context = self._lent or self._context
+        if context is None:
+            return None
         try:
-            return otel_context.attach(self._lent or self._context)
+            return otel_context.attach(context)
         except Exception:
             guard.failed("span.attach")
             return None
@@ -260,9 +314,6 @@ class Call:
         except Exception:
             guard.failed(f"{self.operation.concept}.during")
 
-    def finish(self, result: Any = None) -> None:
-        self._end(result)
-
     def fail(self, error: BaseException) -> None:
         if self.ended:
             return
@@ -271,15 +322,15 @@ class Call:
                 # Many consumers stop reading after the last item they need: that is an end, not a cancellation.
                 if not self.state.get("complete"):
                     self.state["cancelled"] = True
-                    self._late["dify.stream.outcome"] = "cancelled"
+                    self._take((("dify.stream.outcome", "cancelled"),), self._late)
             elif self._error is None:
                 self._error = Error(type(error).__qualname__, _text(error))
                 self.state["raised"] = True
         except Exception:
             guard.failed("span.fail")
-        self._end(None)
+        self.finish(None)
 
-    def _end(self, result: Any) -> None:
+    def finish(self, result: Any = None) -> None:
         if self.ended:
             return
         self.ended = True
@@ -287,42 +338,55 @@ class Call:
             after = self.operation.after
             if after is not None:
                 try:
-                    self._take(after(self, result))
+                    self._take(after(self, result), self._late)
                 except Exception:
                     guard.failed(f"{self.operation.concept}.after")
             span = self.span
-            if span.is_recording():
+            if not self.muted and span.is_recording():
+                late = self._late
                 if self._io:
                     for kind, (count, seconds, failures) in self._io.items():
-                        self._late[f"dify.io.{kind}.count"] = int(count)
-                        self._late[f"dify.io.{kind}.duration"] = round(seconds, 6)
-                        if failures:
-                            self._late[f"dify.io.{kind}.errors"] = int(failures)
+                        rolled = {"count": int(count), "duration": round(seconds, 6), "errors": int(failures) or None}
+                        self._take([(f"dify.io.{kind}.{key}", value) for key, value in rolled.items()], late)
                 if self._error is not None:
-                    self._late["error.type"] = self._error.type
-                if self._late:
-                    span.set_attributes(self._attributes(self._late))
+                    self._take((("error.type", self._error.type),), late)
+                runtime = _runtime
+                if runtime is not None and (self._aliased or self._contents):
+                    self._spelled(late, runtime, runtime.policy.content_on_spans)
+                if late:
+                    span.set_attributes(late)
                 if self._error is not None:
                     self._mark()
-                self._emit()
+                if runtime is not None and (runtime.emit is not None or _completed is not None):
+                    self._emit(runtime)
         except Exception:
             guard.failed("span.end")
         finally:
             try:
-                self.span.end()
+                if not self.muted:
+                    span = self.span
+                    span.end(end_time(span, self._began))
             except Exception:
                 guard.failed("span.end")
             self.arguments = None
             self.state = {}
+            # The context holds this call: without this each call would wait for the garbage collector.
+            self._context = self._lent = None
 
-    def _emit(self) -> None:
+    def _emit(self, runtime: _Runtime) -> None:
         """The event of a finished call, with content where the gate lets it onto events."""
-        runtime = _runtime
         name = EVENTS.get(self.operation.concept)
-        if runtime is None or runtime.emit is None or name is None:
+        if name is None:
             return
-        facts = {**self.inherited, **self._facts, **self._late}
-        runtime.emit(name, self._attributes(facts, runtime.policy.content_on_events), self._context)
+        if _completed is not None and runtime.policy.content:
+            _completed(self)
+        if runtime.emit is None:
+            return
+        # Spelled afresh: content on events has a gate of its own.
+        event = Call(self.operation, {}, None)
+        out: dict[str, Any] = {}
+        event._take({**self.inherited, **self._facts}.items(), out)
+        runtime.emit(name, event._spelled(out, runtime, runtime.policy.content_on_events), self._context)
 
     def _mark(self) -> None:
         error = self._error
@@ -337,48 +401,76 @@ class Call:
             facts["exception.message"] = text
         self.span.add_event("exception", facts)
 
-    def _take(self, pairs: Any) -> None:
-        for pair in pairs or ():
+    def _take(self, pairs: Any, out: dict[str, Any]) -> None:
+        """Keep what `before`, `tell` or `after` gives, and put it into `out` as OpenTelemetry may carry it."""
+        runtime = _runtime
+        if runtime is None or not pairs:
+            return
+        aliases, facts, muted, inherited = runtime.aliases, self._facts, self.muted, semconv.INHERITED
+        for pair in pairs:
             if type(pair) is tuple:
                 key, value = pair
                 if value is None:
                     continue
-                if key in semconv.INHERITED:
-                    self.inherited[key] = _plain(value)
-                self._late[key] = value
-            elif type(pair) is Error:
-                self._error = pair
+                facts[key] = value
+                if muted:
+                    if key in inherited:
+                        self.inherited = {**self.inherited, key: _plain(value)}
+                    continue
+                kind = type(value)
+                if kind is str:
+                    if len(value) > TEXT_MAX:
+                        value = value[:TEXT_MAX]
+                    if not value.isascii():
+                        value = content.sound(value)
+                elif kind is Content:
+                    # Waits until the span is known to record: encoding it is the costly part.
+                    if self._contents is None:
+                        self._contents = {}
+                    self._contents[key] = value
+                    continue
+                elif kind is int:
+                    if not -INTEGER_MAX <= value < INTEGER_MAX:
+                        value = _plain(value)
+                        if value is None:
+                            continue
+                elif kind is not float and kind is not bool:
+                    value = _plain(value)
+                    if value is None:
+                        continue
+                out[key] = value
+                if key in inherited:
+                    self._pass(key, value, out, aliases)
+                elif key in aliases:
+                    self._aliased.append(key)
             elif type(pair) is Measure:
                 metrics.record(pair.metric, pair.value, pair.labels)
+            elif type(pair) is Error:
+                self._error = pair
 
-    def _attributes(self, facts: Mapping[str, Any], with_content: bool | None = None) -> dict[str, Any]:
-        runtime = _runtime
-        out: dict[str, Any] = {}
-        if runtime is None:
-            return out
-        policy, aliases = runtime.policy, runtime.aliases
-        if with_content is None:
-            with_content = policy.content_on_spans
-        for key, value in facts.items():
-            kind = type(value)
-            if kind is Content:
-                if not with_content:
-                    continue
-                value = content.encode(value.value, policy.content_limit)
-            elif kind is str:
-                if len(value) > TEXT_MAX:
-                    value = value[:TEXT_MAX]
-                if not value.isascii():
-                    value = content.sound(value)
-            elif kind not in _NUMBERS or (kind is int and not -INTEGER_MAX <= value < INTEGER_MAX):
-                value = _plain(value)
-                if value is None:
-                    continue
-            out[key] = value
-            if key in aliases:
-                for alias, transform in aliases[key]:
+    def _pass(self, key: str, value: Any, out: dict[str, Any], aliases: Mapping[str, Any]) -> None:
+        """From now on every span below carries `key`, in each dialect."""
+        passed = {key: value}
+        for alias, transform in aliases.get(key, ()):
+            passed[alias] = value if transform is None else transform(value)
+        out.update(passed)
+        self.inherited = {**self.inherited, key: value}
+        self._passed = {**self._passed, **passed}
+
+    def _spelled(self, out: dict[str, Any], runtime: _Runtime, with_content: bool) -> dict[str, Any]:
+        """`out` with the content that may go there, and with each dialect's names."""
+        contents = self._contents
+        if contents and with_content:
+            limit = runtime.policy.content_limit
+            for key, held in contents.items():
+                out[key] = content.encode(held.value, limit)
+                self._aliased.append(key)
+        for key in self._aliased:
+            if key in out:
+                for alias, transform in runtime.aliases.get(key, ()):
                     if alias not in out:
-                        out[alias] = value if transform is None else transform(value)
+                        out[alias] = out[key] if transform is None else transform(out[key])
+        self._aliased = []
         return out
 
 
@@ -474,17 +566,24 @@ def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
     if runtime is None:
         return None
     try:
-        if otel_context.get_value("suppress_instrumentation"):
+        current = otel_context.get_current()
+        if current.get("suppress_instrumentation"):
             return None
         around = operation.parent(arguments) if operation.parent is not None else None
         if around is None:
-            around = otel_context.get_current()
+            around = current
         enclosing: Any = around.get(CALL)
+        above: Any = around.get(_SPAN)
         if enclosing is None:
             # A span that only comes to be when something happens below it: now something does.
-            claim = getattr(trace.get_current_span(around), "claim", None)
+            claim = getattr(above, "claim", None)
             if claim is not None:
                 claim()
+            muted = above is not None and runtime.parent_decides and _sampled_out(above)
+        else:
+            muted = enclosing.muted and above is enclosing.span
+        if muted and enclosing is not None and not metrics.active():
+            return None
         if operation.applies is not None and not operation.applies(arguments, enclosing):
             return None
         if operation.merge and enclosing is not None:
@@ -495,38 +594,49 @@ def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
                 _open(operation, merged, arguments)
                 return merged
         call = Call(operation, arguments, enclosing)
-        call._take(operation.before(arguments, enclosing))
-        facts = call._late
-        call._late = {}
-        call._facts = facts
-        name = operation.name(facts)
-        span_kind = facts.pop("span_kind", operation.span_kind)
-        links = _links(facts.pop("links", None))
-        if call.inherited:
-            facts = {**call.inherited, **facts}
-        # Content waits until the span is known to record: encoding it is the costly part.
-        start = call._attributes(facts, False)
-        if runtime.arms:
-            start["gen_ai.span.kind"] = "TASK" if span_kind == "GUARDRAIL" else span_kind
-            start["gen_ai.framework"] = "dify"
-        if runtime.openinference:
-            start["openinference.span.kind"] = semconv.SPAN_KINDS.get(span_kind, "CHAIN")
-        call.span = runtime.tracer.start_span(
-            content.sound(name[:TEXT_MAX]),
-            context=around,
-            kind=KINDS[operation.kind],
-            attributes=start,
-            links=links,
-            start_time=time_ns(),
-        )
-        if runtime.policy.content_on_spans and call.span.is_recording():
-            call._late = {k: v for k, v in facts.items() if type(v) is Content}
-        call._context = trace.set_span_in_context(call.span, otel_context.set_value(CALL, call, around))
-        _open(operation, call, arguments)
+        if muted:
+            call.muted = True
+            call.span = above
+            call._take(operation.before(arguments, enclosing), {})
+            call._context = otel_context.Context({**around, CALL: call})
+        else:
+            start = dict(call._passed)
+            call._take(operation.before(arguments, enclosing), start)
+            facts = call._facts
+            span_kind = operation.span_kind
+            if "span_kind" in facts:
+                span_kind = facts.pop("span_kind")
+                start.pop("span_kind", None)
+            links = None
+            if "links" in facts:
+                links = _links(facts.pop("links"))
+                start.pop("links", None)
+            if call._aliased:
+                call._spelled(start, runtime, False)
+            start.update(runtime.constants.get(span_kind) or runtime._constant(span_kind))
+            call.span = runtime.tracer.start_span(
+                content.sound(operation.name(facts)[:TEXT_MAX]),
+                context=around,
+                kind=KINDS[operation.kind],
+                attributes=start,
+                links=links,
+                start_time=time_ns(),
+            )
+            call.muted = runtime.parent_decides and not call.span.is_recording()
+            call._context = otel_context.Context({**around, _SPAN: call.span, CALL: call})
+        if operation.opened is not None:
+            _open(operation, call, arguments)
         return call
     except Exception:
         guard.failed(f"{operation.concept}.begin")
         return None
+
+
+def _sampled_out(above: trace.Span) -> bool:
+    if above.is_recording():
+        return False
+    parent = above.get_span_context()
+    return parent.is_valid and not parent.trace_flags & trace.TraceFlags.SAMPLED
 
 
 def follow(operation: Operation, arguments: Mapping[str, Any], source: Any) -> tuple[Any, Any]:

@@ -30,27 +30,29 @@ def relay(source: Generator[Any, Any, Any], call: Observer) -> Generator[Any, An
 
 def _relay(source: Generator[Any, Any, Any], call: Observer) -> Generator[Any, Any, Any]:
     step: Any = source.send
+    # Bound once: a model's answer passes here chunk by chunk.
+    send, enter, leave, observe = source.send, call.enter, call.leave, call.observe
     value: Any
     try:
         value = yield
     except BaseException as error:
         step, value = source.throw, error
     while True:
-        token = call.enter()
+        token = enter()
         try:
             item = step(value)
         except StopIteration as stop:
-            call.leave(token)
+            leave(token)
             call.finish(stop.value)
             return stop.value
         except BaseException as error:
-            call.leave(token)
+            leave(token)
             call.fail(error)
             raise
-        call.leave(token)
-        call.observe(item)
+        leave(token)
+        observe(item)
         try:
             value = yield item
-            step = source.send
+            step = send
         except BaseException as error:
             step, value = source.throw, error

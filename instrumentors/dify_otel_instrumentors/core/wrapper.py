@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import GeneratorType
 from typing import Any
 
-from . import guard
+from . import guard, span
 from .context import current
 from .operation import Operation, Tap
 from .span import begin
@@ -48,6 +48,8 @@ def instrument(function: Callable[..., Any], operation: Operation) -> Callable[.
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if span._runtime is None:
+            return function(*args, **kwargs)
         try:
             call = begin(operation, bind(args, kwargs))
         except Exception:

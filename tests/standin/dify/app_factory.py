@@ -39,13 +39,22 @@ def initialize_extensions(app: DifyApp):
         ext_blueprints,
         ext_celery,
         ext_database,
+        ext_logging,
         ext_otel,
         ext_redis,
         ext_session_factory,
     )
 
     init_flask_context()
-    for extension in (ext_database, ext_redis, ext_celery, ext_blueprints, ext_otel, ext_session_factory):
+    for extension in (
+        ext_logging,
+        ext_database,
+        ext_redis,
+        ext_celery,
+        ext_blueprints,
+        ext_otel,
+        ext_session_factory,
+    ):
         is_enabled = extension.is_enabled() if hasattr(extension, "is_enabled") else True
         if is_enabled:
             extension.init_app(app)

@@ -3,7 +3,8 @@
 Models: `stub-chat` (about 20 chunks, asks for a tool when it is given one), `slow` (the same, 50 ms a chunk),
 `stub-big` (200 chunks), `fail-model` (fails before the first chunk), `fail-midway` (fails after five), `auth-fail`,
 `stub-embed`, `stub-rerank`, `stub-moderation` (flags the word "forbidden"), `stub-speech2text`, `stub-tts`. Tools:
-`weather`, `fail_tool`, `callback` (asks a model through the inner API).
+`weather`, `fail_tool`, `callback` (asks a model through the inner API), `picture` (gives a file). Under
+`/agent-backend` it plays the agent backend of Dify 1.15 as well: one run, one tool, streamed events.
 Run: `python plugin_daemon.py --port 0 --inner-api http://127.0.0.1:5001`.
 """
 
@@ -96,7 +97,8 @@ def llm_chunks(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
     last = str(messages[-1].get("content") or "") if messages else ""
     roles = [message.get("role") for message in messages]
     tools = {tool["name"]: tool for tool in data.get("tools") or []}
-    asked = next((name for name in tools if name in ("fail_tool", "weather", "callback", "current_time")), None)
+    known = ("fail_tool", "weather", "callback", "picture", "current_time")
+    asked = next((name for name in tools if name in known), None)
     if asked is not None and "tool" not in roles[max((i for i, r in enumerate(roles) if r == "user"), default=0) :]:
         parameters = (tools[asked].get("parameters") or {}).get("properties") or {}
         arguments = json.dumps(dict.fromkeys(parameters, "Berlin"))
@@ -189,6 +191,12 @@ def tool(data: dict[str, Any], headers: Any, tenant: str, user: str) -> Iterator
     city = str((data.get("tool_parameters") or {}).get("city") or "nowhere")
     if data["tool"] == "fail_tool":
         raise PluginError("ToolInvokeError", f"[standin] no weather for {city}")
+    if data["tool"] == "picture":
+        url = "/files/tools/4f1c3d6e-0000-4000-8000-000000000001.png?timestamp=1&nonce=n0nce&sign=signed-url-canary"
+        meta = {"tool_file_id": "4f1c3d6e-0000-4000-8000-000000000001", "mime_type": "image/png"}
+        yield {"type": "text", "message": {"text": f"A picture of {city}."}, "meta": None}
+        yield {"type": "image_link", "message": {"text": url}, "meta": meta}
+        return
     if data["tool"] == "callback":
         text = "".join(
             (record["data"]["delta"]["message"]["content"] or "")
@@ -276,6 +284,40 @@ def agent(data: dict[str, Any], headers: Any, tenant: str, user: str) -> Iterato
     yield {"type": "json", "message": {"json_object": {"execution_metadata": metadata}}, "meta": None}
 
 
+def agent_run(composition: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A run of the agent backend: a tool is called, then the answer comes in pieces."""
+
+    def stream(data: dict[str, Any], delta: str | None = None) -> dict[str, Any]:
+        return {"type": "pydantic_ai_event", "data": data, "agent_message_delta": delta}
+
+    yield {"type": "run_started"}
+    query = str(composition.get("query"))
+    if "fail-agent" in query:
+        yield {"type": "run_failed", "data": {"error": "[standin] the agent gave up", "reason": "model_error"}}
+        return
+    call = {"tool_name": "weather", "args": '{"city": "Berlin"}', "tool_call_id": "call_a", "part_kind": "tool-call"}
+    yield stream({"event_kind": "function_tool_call", "part": call})
+    answer = {
+        "tool_name": "weather",
+        "content": "sunny, 21 degrees",
+        "tool_call_id": "call_a",
+        "part_kind": "tool-return",
+    }
+    time.sleep(0.01)
+    yield stream({"event_kind": "function_tool_result", "result": answer})
+    pieces = ["You ", "said: ", *[word + " " for word in words(query)[-12:]]]
+    for piece in pieces:
+        time.sleep(CHUNK_SECONDS)
+        yield stream({"event_kind": "part_delta"}, piece)
+    used = {"prompt_tokens": len(words(query)), "completion_tokens": len(pieces)}
+    price = {"total_price": "0.000012", "prompt_price": "0.000004", "completion_price": "0.000008", "currency": "USD"}
+    total = used["prompt_tokens"] + used["completion_tokens"]
+    yield {
+        "type": "run_succeeded",
+        "data": {"output": "".join(pieces), "usage": {**used, "total_tokens": total, **price}},
+    }
+
+
 def count(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"num_tokens": len(words(data.get("prompt_messages")))}
 
@@ -325,12 +367,32 @@ class PluginDaemonHandler(RecordingHandler):
             for item in items:
                 put({"code": 0, "message": "success", "data": item})
         except PluginError as error:
-            detail = json.dumps({"error_type": error.kind, "message": error.message, "args": {}})
+            arguments = {"description": error.message}
+            detail = json.dumps({"error_type": error.kind, "message": error.message, "args": arguments})
             wire = json.dumps({"error_type": "PluginInvokeError", "message": detail})
             put({"code": -500, "message": wire, "data": None})
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
             return
+        self.wfile.write(b"0\r\n\r\n")
+
+    runs: dict[str, dict[str, Any]] = {}
+
+    def agent_backend(self, body: dict[str, Any]) -> None:
+        self.remember("agent-backend")
+        if self.command == "POST":
+            run_id = f"run-{len(self.runs) + 1}"
+            self.runs[run_id] = body["composition"]
+            self.answer({"run_id": run_id, "status": "running"})
+            return
+        run_id = self.path.split("/")[3]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for event in agent_run(self.runs[run_id]):
+            line = b"data: " + json.dumps({"run_id": run_id, **event}).encode() + b"\n\n"
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
         self.wfile.write(b"0\r\n\r\n")
 
     def route(self) -> None:
@@ -341,6 +403,9 @@ class PluginDaemonHandler(RecordingHandler):
             self.remember("external")
             record = {"content": f"External about {body['query']}", "score": 0.9, "title": "external", "metadata": {}}
             self.answer({"records": [record]})
+            return
+        if self.path.startswith("/agent-backend/runs"):
+            self.agent_backend(body)
             return
         if self.path.startswith("/echo"):
             self.remember("echo")

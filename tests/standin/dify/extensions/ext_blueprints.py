@@ -2,6 +2,10 @@ from dify_app import DifyApp
 
 
 def init_app(app: DifyApp) -> None:
+    from core.app.workflow.file_runtime import bind_dify_workflow_file_runtime
+
+    # Dify binds it where its file storage starts, which the stand-in has not.
+    bind_dify_workflow_file_runtime()
     from controllers.console import bp as console_bp
     from controllers.inner_api import bp as inner_api_bp
     from controllers.service_api import bp as service_api_bp

@@ -29,6 +29,9 @@ def init_app(app: DifyApp) -> Celery:
             "tasks.ops_trace_task",
             "tasks.document_indexing_task",
             "tasks.async_workflow_tasks",
+            "tasks.rag_pipeline.rag_pipeline_run_task",
+            "tasks.trigger_processing_tasks",
+            "tasks.workflow_schedule_tasks",
         ],
     )
     celery_app.set_default()

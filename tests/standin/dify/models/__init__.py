@@ -1,5 +1,5 @@
 from models.account import Account, Tenant
-from models.dataset import Dataset, DatasetQuery, Document, DocumentSegment
+from models.dataset import Dataset, DatasetQuery, Document, DocumentSegment, Pipeline
 from models.model import (
     ApiToken,
     App,
@@ -12,6 +12,7 @@ from models.model import (
     MessageFile,
 )
 from models.provider import Provider, ProviderCredential
+from models.trigger import WorkflowPluginTrigger, WorkflowSchedulePlan
 from models.workflow import Workflow, WorkflowAppLog, WorkflowNodeExecutionModel, WorkflowPause, WorkflowRun
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Message",
     "MessageAgentThought",
     "MessageFile",
+    "Pipeline",
     "Provider",
     "ProviderCredential",
     "Tenant",
@@ -36,5 +38,7 @@ __all__ = [
     "WorkflowAppLog",
     "WorkflowNodeExecutionModel",
     "WorkflowPause",
+    "WorkflowPluginTrigger",
     "WorkflowRun",
+    "WorkflowSchedulePlan",
 ]

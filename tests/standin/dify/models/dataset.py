@@ -25,6 +25,15 @@ class Dataset(Base):
         return False
 
 
+class Pipeline(Base):
+    __tablename__ = "pipelines"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    tenant_id: Mapped[str] = mapped_column(String(36))
+    name: Mapped[str] = mapped_column(String(255))
+    workflow_id: Mapped[str | None] = mapped_column(String(36), default=None)
+    dataset_id: Mapped[str] = mapped_column(String(36))
+
+
 class Document(Base):
     __tablename__ = "documents"
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)

@@ -163,7 +163,12 @@ class MessageFile(Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
     message_id: Mapped[str] = mapped_column(String(36), index=True)
     type: Mapped[str] = mapped_column(String(255))
+    transfer_method: Mapped[str] = mapped_column(String(255), default="local_file")
+    url: Mapped[str | None] = mapped_column(Text, default=None)
     belongs_to: Mapped[str | None] = mapped_column(String(255), default=None)
+    upload_file_id: Mapped[str | None] = mapped_column(String(36), default=None)
+    created_by_role: Mapped[str] = mapped_column(String(255), default=CreatorUserRole.END_USER.value)
+    created_by: Mapped[str] = mapped_column(String(36), default="")
 
 
 class MessageAgentThought(Base):

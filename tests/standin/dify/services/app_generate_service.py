@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from configs import dify_config
 from core.app.apps.advanced_chat.app_generator import AdvancedChatAppGenerator
+from core.app.apps.agent_app.app_generator import AgentAppGenerator
 from core.app.apps.agent_chat.app_generator import AgentChatAppGenerator
 from core.app.apps.chat.app_generator import ChatAppGenerator
 from core.app.apps.completion.app_generator import CompletionAppGenerator
@@ -144,6 +145,11 @@ class AppGenerateService:
                     AgentChatAppGenerator.convert_to_event_stream(
                         AgentChatAppGenerator().generate(session=session, **common)
                     ),
+                    request_id,
+                )
+            case AppMode.AGENT:
+                return rate_limit.generate(
+                    AgentAppGenerator.convert_to_event_stream(AgentAppGenerator().generate(session=session, **common)),
                     request_id,
                 )
             case AppMode.CHAT:

@@ -3,21 +3,78 @@
 import uuid
 from typing import Any
 
-from flask import Blueprint, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 from graphon.graph_events import NodeRunFailedEvent, NodeRunSucceededEvent
 from graphon.runtime import VariablePool
 from graphon.workflow_type_encoder import WorkflowRuntimeTypeConverter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.app.entities.app_invoke_entities import InvokeFrom
 from core.workflow.system_variables import add_variables_to_pool, build_system_variables
 from core.workflow.workflow_entry import WorkflowEntry
 from extensions.ext_database import db
+from libs.helper import compact_generate_response
 from models.account import Account
+from models.dataset import Pipeline
 from models.model import App
 from models.workflow import Workflow
+from services.app_generate_service import AppGenerateService
+from services.rag_pipeline.pipeline_generate_service import PipelineGenerateService
 
 bp = Blueprint("console", __name__, url_prefix="/console/api")
+
+
+def _account(session: Session) -> Account:
+    account = session.scalar(select(Account).limit(1))
+    if account is None:
+        raise ValueError("no account")
+    return account
+
+
+def _debug(app_id: str) -> Response:
+    args = request.get_json()
+    with Session(db.engine, expire_on_commit=False) as session:
+        app, account = session.get(App, app_id), _account(session)
+        if app is None:
+            raise ValueError("no app")
+        return compact_generate_response(
+            AppGenerateService.generate(
+                app_model=app,
+                user=account,
+                args=args,
+                invoke_from=InvokeFrom.DEBUGGER,
+                session=session,
+                streaming=args.get("response_mode") == "streaming",
+            )
+        )
+
+
+@bp.post("/apps/<app_id>/chat-messages")
+def console_chat(app_id: str) -> Response:
+    return _debug(app_id)
+
+
+@bp.post("/apps/<app_id>/workflows/draft/run")
+def draft_workflow_run(app_id: str) -> Response:
+    return _debug(app_id)
+
+
+@bp.post("/rag/pipelines/<pipeline_id>/workflows/published/run")
+def published_pipeline_run(pipeline_id: str) -> Response:
+    with Session(db.engine, expire_on_commit=False) as session:
+        pipeline = session.get(Pipeline, pipeline_id)
+        if pipeline is None:
+            raise ValueError("no pipeline")
+        result = PipelineGenerateService.generate(
+            pipeline=pipeline,
+            user=_account(session),
+            args=request.get_json(),
+            invoke_from=InvokeFrom.PUBLISHED_PIPELINE,
+            streaming=False,
+            session=session,
+        )
+        return compact_generate_response(result)
 
 
 @bp.post("/apps/<app_id>/workflows/draft/nodes/<node_id>/run")

@@ -9,9 +9,16 @@ from sqlalchemy.orm import Session
 from extensions.ext_database import db
 from models.model import App
 from models.workflow import Workflow
+from services.trigger.trigger_service import TriggerService
 from services.trigger.webhook_service import WebhookService
 
 bp = Blueprint("trigger", __name__, url_prefix="/triggers")
+
+
+@bp.post("/plugin/<endpoint_id>")
+def trigger_endpoint(endpoint_id: str) -> Any:
+    response = TriggerService.process_endpoint(endpoint_id, request)
+    return response if response is not None else (jsonify(error="Not Found"), 404)
 
 
 @bp.post("/webhook/<webhook_id>")

@@ -17,7 +17,8 @@ from core.tools.__base.tool import Tool
 from core.tools.entities.tool_entities import ToolInvokeMessage, ToolInvokeMeta
 from core.tools.errors import ToolEngineInvokeError, ToolInvokeError, ToolNotFoundError
 from core.tools.workflow_as_tool.tool import WorkflowTool
-from models.model import Message
+from models.base import new_id
+from models.model import Message, MessageFile
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class ToolEngine:
                 trace_manager=trace_manager,
             )
             assert meta is not None
-            return plain_text, [], meta
+            return plain_text, ToolEngine._create_message_files(session, messages, message, user_id), meta
         except ToolEngineInvokeError as exc:
             agent_tool_callback.on_tool_error(exc)
             return f"tool invoke error: {exc.meta.error}", [], exc.meta
@@ -143,6 +144,25 @@ class ToolEngine:
         finally:
             meta.time_cost = (datetime.now(UTC) - started_at).total_seconds()
             yield meta
+
+    @staticmethod
+    def _create_message_files(
+        session: Session, tool_messages: list[ToolInvokeMessage], agent_message: Message, user_id: str
+    ) -> list[str]:
+        ids = []
+        for item in tool_messages:
+            if item.type == ToolInvokeMessage.MessageType.IMAGE_LINK:
+                row = MessageFile(
+                    id=new_id(),
+                    message_id=agent_message.id,
+                    type="image",
+                    transfer_method="tool_file",
+                    belongs_to="assistant",
+                    created_by=user_id,
+                )
+                session.add(row)
+                ids.append(row.id)
+        return ids
 
     @staticmethod
     def tool_response_to_str(tool_response: list[ToolInvokeMessage]) -> str:

@@ -61,7 +61,7 @@ class ToolManager:
             )
         if provider_id == "time" and tool_name == "current_time":
             return CurrentTimeTool(provider="time", entity=_entity("time", tool_name, []), runtime=runtime)
-        if provider_id == PLUGIN_PROVIDER and tool_name in {"weather", "fail_tool"}:
+        if provider_id == PLUGIN_PROVIDER and tool_name in {"weather", "fail_tool", "picture"}:
             return PluginTool(
                 entity=_entity(provider_id, tool_name, ["city"]),
                 runtime=runtime,

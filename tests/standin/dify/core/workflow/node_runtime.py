@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from graphon.file.models import File
@@ -22,6 +23,7 @@ from core.tools.entities.tool_entities import ToolInvokeMessage
 from core.tools.tool_engine import ToolEngine
 from core.tools.tool_manager import ToolManager
 from core.workflow.system_variables import get_system_text
+from factories.file_factory import build_from_mappings
 
 
 class DifyPreparedLLM:
@@ -99,7 +101,10 @@ class DifyRetrieverAttachmentLoader:
 
 
 class NoFiles:
-    """Where Dify saves files: no model or tool of the stand-in makes any."""
+    """Where Dify saves files: the stand-in keeps none, and knows the type of the one its tool `picture` gives."""
+
+    def get_file_generator_by_tool_file_id(self, tool_file_id: str) -> tuple[Any, Any]:
+        return None, SimpleNamespace(id=tool_file_id, mime_type="image/png", size=68)
 
     def __getattr__(self, name: str) -> Any:
         raise NotImplementedError(f"the stand-in keeps no files ({name})")
@@ -116,7 +121,9 @@ class DifyToolNodeRuntime:
         self._run_context = run_context
 
     def build_file_reference(self, *, mapping: Mapping[str, Any]) -> Any:
-        raise NotImplementedError("the stand-in keeps no files")
+        return build_from_mappings(
+            mappings=[{**mapping, "upload_file_id": mapping["tool_file_id"]}], tenant_id=self._run_context.tenant_id
+        )[0]
 
     def get_runtime(
         self, *, node_id: str, node_data: ToolNodeData, variable_pool: Any, node_execution_id: str | None = None

@@ -9,6 +9,7 @@ from extensions.ext_database import db
 from models.model import EndUser
 from models.workflow import Workflow
 from services.async_workflow_service import AsyncWorkflowService
+from services.workflow.entities import WebhookTriggerData
 
 
 class WebhookService:
@@ -18,5 +19,11 @@ class WebhookService:
             user = session.scalar(select(EndUser).where(EndUser.session_id == "trigger-user"))
             if user is None:
                 raise ValueError("no end user for triggers")
-            trigger_data = {"app_id": webhook_trigger.app_id, "workflow_id": workflow.id, "inputs": webhook_data}
+            trigger_data = WebhookTriggerData(
+                app_id=webhook_trigger.app_id,
+                workflow_id=workflow.id,
+                root_node_id=webhook_trigger.node_id,
+                inputs=webhook_data,
+                tenant_id=webhook_trigger.tenant_id,
+            )
             AsyncWorkflowService.trigger_workflow_async(user, trigger_data, session=session)

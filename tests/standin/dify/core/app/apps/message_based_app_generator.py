@@ -22,8 +22,8 @@ from extensions.ext_database import db
 from extensions.ext_redis import get_pubsub_broadcast_channel
 from libs.datetime_utils import naive_utc_now
 from models.account import Account
-from models.enums import ConversationFromSource
-from models.model import App, AppMode, AppModelConfig, Conversation, EndUser, Message
+from models.enums import ConversationFromSource, CreatorUserRole
+from models.model import App, AppMode, AppModelConfig, Conversation, EndUser, Message, MessageFile
 
 
 class MessageBasedAppGenerator(BaseAppGenerator):
@@ -110,6 +110,21 @@ class MessageBasedAppGenerator(BaseAppGenerator):
         session.add(message)
         session.flush()
         session.refresh(message)
+        creator = message.from_account_id or message.from_end_user_id or ""
+        role = CreatorUserRole.ACCOUNT if message.from_account_id else CreatorUserRole.END_USER
+        session.add_all(
+            MessageFile(
+                message_id=message.id,
+                type=file.type.value,
+                transfer_method=file.transfer_method.value,
+                belongs_to="user",
+                url=file.remote_url,
+                upload_file_id=file.reference,
+                created_by_role=role.value,
+                created_by=creator,
+            )
+            for file in entity.files
+        )
         session.commit()
         if isinstance(entity, ConversationAppGenerateEntity):
             entity.conversation_id = conversation.id

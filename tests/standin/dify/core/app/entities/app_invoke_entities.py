@@ -119,6 +119,12 @@ class AgentChatAppGenerateEntity(ConversationAppGenerateEntity, EasyUIBasedAppGe
     pass
 
 
+class AgentAppGenerateEntity(ChatAppGenerateEntity):
+    agent_id: str
+    agent_config_snapshot_id: str
+    agent_config_version_kind: str = "snapshot"
+
+
 class AdvancedChatAppGenerateEntity(ConversationAppGenerateEntity):
     app_config: WorkflowUIBasedAppConfig = None  # type: ignore[assignment]
     workflow_run_id: str | None = None
@@ -134,6 +140,17 @@ class WorkflowAppGenerateEntity(AppGenerateEntity):
     single_loop_run: Any = None
 
 
+class RagPipelineGenerateEntity(WorkflowAppGenerateEntity):
+    pipeline_config: WorkflowUIBasedAppConfig
+    datasource_type: str
+    datasource_info: Mapping[str, Any]
+    dataset_id: str
+    batch: str
+    document_id: str | None = None
+    original_document_id: str | None = None
+    start_node_id: str | None = None
+
+
 def rebuild_entities() -> None:
     """Resolves the reference to `TraceQueueManager`, which imports this module."""
     from core.ops.ops_trace_manager import TraceQueueManager
@@ -147,5 +164,7 @@ def rebuild_entities() -> None:
         AgentChatAppGenerateEntity,
         AdvancedChatAppGenerateEntity,
         WorkflowAppGenerateEntity,
+        AgentAppGenerateEntity,
+        RagPipelineGenerateEntity,
     ):
         entity.model_rebuild(_types_namespace={"TraceQueueManager": TraceQueueManager})

@@ -38,6 +38,7 @@ from core.repositories.factory import (
     WorkflowNodeExecutionRepository,
 )
 from extensions.ext_database import db
+from factories.file_factory import build_from_mappings
 from libs.flask_utils import preserve_flask_contexts
 from models.account import Account
 from models.enums import WorkflowRunTriggeredFrom
@@ -79,7 +80,7 @@ class AdvancedChatAppGenerator(MessageBasedAppGenerator):
             conversation_id=conversation.id if conversation else None,
             inputs=self._prepare_user_inputs(user_inputs=args.get("inputs"), tenant_id=app_model.tenant_id),
             query=str(args["query"]).replace("\x00", ""),
-            files=[],
+            files=build_from_mappings(mappings=args.get("files") or [], tenant_id=app_model.tenant_id),
             user_id=user.id,
             stream=streaming,
             invoke_from=invoke_from,

@@ -23,6 +23,7 @@ from core.app.entities.app_invoke_entities import AgentChatAppGenerateEntity, In
 from core.db.session_factory import session_factory
 from core.ops.ops_trace_manager import TraceQueueManager
 from extensions.ext_database import db
+from factories.file_factory import build_from_mappings
 from libs.flask_utils import preserve_flask_contexts
 from models.account import Account
 from models.model import App, Conversation, EndUser
@@ -63,7 +64,7 @@ class AgentChatAppGenerator(MessageBasedAppGenerator):
             conversation_id=conversation.id if conversation else None,
             inputs=self._prepare_user_inputs(user_inputs=args.get("inputs"), tenant_id=app_model.tenant_id),
             query=query,
-            files=[],
+            files=build_from_mappings(mappings=args.get("files") or [], tenant_id=app_model.tenant_id),
             user_id=user.id,
             stream=streaming,
             invoke_from=invoke_from,

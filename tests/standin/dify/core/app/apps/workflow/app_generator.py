@@ -33,6 +33,7 @@ from core.repositories.factory import (
     WorkflowNodeExecutionRepository,
 )
 from extensions.ext_database import db
+from factories.file_factory import build_from_mappings
 from libs.flask_utils import preserve_flask_contexts
 from models.account import Account
 from models.enums import WorkflowRunTriggeredFrom
@@ -66,7 +67,7 @@ class WorkflowAppGenerator(BaseAppGenerator):
             task_id=str(uuid.uuid4()),
             app_config=WorkflowAppConfigManager.get_app_config(app_model=app_model, workflow=workflow),
             inputs=self._prepare_user_inputs(user_inputs=args.get("inputs"), tenant_id=app_model.tenant_id),
-            files=[],
+            files=build_from_mappings(mappings=args.get("files") or [], tenant_id=app_model.tenant_id),
             user_id=user.id,
             stream=streaming,
             invoke_from=invoke_from,

@@ -1,0 +1,1 @@
+"""OpenTelemetry's GenAI conventions: message schemas, the compatibility switch, the completion hook, other dialects."""
