@@ -1,0 +1,1 @@
+"""What goes wrong around us and inside Dify: answers, exceptions and streams stay as they are without us."""

@@ -1,0 +1,1 @@
+"""Load: many streamed requests at once, for a minute in CI and ten nightly."""
