@@ -112,6 +112,22 @@ def test_sorts_of_spans(name: str, category: str) -> None:
     assert {facts.category(one) for one in request() if one.name == name} == {category}
 
 
+@pytest.mark.parametrize(
+    ("attributes", "shown"),
+    [
+        ({"server.address": "sandbox"}, "POST sandbox"),
+        ({"net.peer.name": "sandbox", "http.url": "http://other/"}, "POST sandbox"),
+        ({"http.url": "http://plugin_daemon:5002/plugin/x?key=1"}, "POST plugin_daemon:5002"),
+        ({"url.full": "https://user:secret@[::1]:8194/v1"}, "POST [::1]:8194"),
+        ({"http.url": "nothing"}, "POST"),
+        ({}, "POST"),
+    ],
+)
+def test_a_bare_method_says_where_it_goes(attributes: dict[str, str], shown: str) -> None:
+    given = {"http.request.method": "POST", **attributes}
+    assert facts.label(span(1, 0, "POST", 0, 1, given, kind="CLIENT")) == shown
+
+
 def test_a_node_stays_a_node_whatever_dialect_it_speaks() -> None:
     assert facts.category(node(1, 0, "llm", "L", 0, 1, **{"gen_ai.span.kind": "LLM"})) == "node"
 
