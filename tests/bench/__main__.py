@@ -47,20 +47,25 @@ BUDGETS = {
     "start-up of a process that is not Dify, ms": 5.0,
 }
 
+AIMS = {
+    "recorded call / bare span": 1.5,
+    "sampled-out call with metrics, µs": 6.0,
+}
+"""What we would like and do not reach; printed, and never hidden behind an easier comparison."""
+
 MEANING = {
-    "recorded call / the same span by hand": "model call, 15 attributes, against hand-written SDK code that reads the "
-    "same values from the same objects and makes the span current",
-    "recorded call / bare span": "the same call against a span that is given constants and is never current",
+    "recorded call / bare span": "a model call with 15 attributes, against a span given constants and never current",
+    "recorded call / the same span by hand": "the same call against SDK code that reads the same values and is current",
     "recorded call with metrics / the same span and points by hand": "with its metric points",
-    "recorded node / the same span in the shape of Dify's own layer": "workflow node, ours with all its attributes",
+    "recorded node / the same span in the shape of Dify's own layer": "a node, against one that only sets given strings",
     "stream chunk, µs": "per item of a node's stream, attach and detach included",
-    "sampled-out call, µs": "below a sampled-out request, metrics off",
-    "sampled-out call with metrics, µs": "the same, metrics recorded",
+    "sampled-out call, µs": "a model call below a sampled-out request, metrics off",
+    "sampled-out call with metrics, µs": "the same, metrics on",
     "call before the SDK runs, µs": "patched, nothing started",
     "encoding 100 MB / encoding 8 KB": "content is bounded by its limit, not by its size",
     "encoding 8 KB, µs": "one captured value",
     "start-up of a process that is not Dify, ms": "CPU, with the injection folder on its path",
-    "fork of a worker, ms": "until the child is ready, more than without us",
+    "fork of a worker, ms": "until the child's SDK runs, once a child",
 }
 
 
@@ -437,10 +442,10 @@ def processes() -> dict[str, float]:
 def table(figures: Mapping[str, float]) -> str:
     """The figures that have a budget or a meaning, as Markdown."""
     lines = ["| | measured | budget | what it is |", "|---|---|---|---|"]
-    for name in dict.fromkeys([*BUDGETS, *MEANING]):
-        if name in figures:
-            budget = f"{BUDGETS[name]:g}" if name in BUDGETS else ""
-            lines.append(f"| {name} | {figures[name]:.2f} | {budget} | {MEANING.get(name, '')} |")
+    for name, meaning in MEANING.items():
+        value, budget = figures[name], BUDGETS.get(name, AIMS.get(name))
+        verdict = "" if budget is None else f"{budget:g}" if value <= budget else f"{budget:g}, **not met**"
+        lines.append(f"| {name} | {value:.2f} | {verdict} | {meaning} |")
     lines += [
         "",
         "| one call, µs | recorded | sampled out | sampled out, with metrics | before the SDK runs |",
@@ -473,9 +478,9 @@ def main() -> int:
     Path(arguments.json).write_text(json.dumps({"figures": figures, "budgets": BUDGETS}, indent=1))
     broken = 0
     for name, value in figures.items():
-        budget = BUDGETS.get(name)
-        verdict = "" if budget is None else f"  budget {budget:g} {'ok' if value <= budget else 'BROKEN'}"
-        broken += budget is not None and value > budget
+        budget = BUDGETS.get(name, AIMS.get(name))
+        verdict = "" if budget is None else f"  {budget:g} {'ok' if value <= budget else 'NOT MET'}"
+        broken += name in BUDGETS and value > BUDGETS[name]
         print(f"{value:10.3f}  {name}{verdict}")
     if arguments.write:
         write(arguments.write, figures)

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,18 +82,20 @@ def cells() -> list[Cell]:
     ]
 
 
-def pairwise(every: list[Cell]) -> list[Cell]:
-    """Few of them, in which every pair of versions that occurs at all still meets. Deterministic."""
+def covering(every: list[Cell], together: int) -> list[Cell]:
+    """Few of them, in which every version (1) or pair of versions (2) that occurs at all still does. Deterministic."""
 
-    def pairs(cell: Cell) -> set[tuple[tuple[str, str], ...]]:
-        return set(combinations((("p", cell.python), ("t", cell.telemetry), ("w", cell.wrapt)), 2))
+    def parts(cell: Cell) -> set[tuple[tuple[str, str], ...]]:
+        return set(combinations((("p", cell.python), ("t", cell.telemetry), ("w", cell.wrapt)), together))
 
-    missing = set().union(*(pairs(c) for c in every)) if every else set()
+    missing = set().union(*(parts(c) for c in every)) if every else set()
     chosen: list[Cell] = []
     while missing:
-        best = max(every, key=lambda c: len(pairs(c) & missing))
+        # Of equals the one whose versions occur least so far, the newest first.
+        worn = Counter(v for c in chosen for v in (("p", c.python), ("w", c.wrapt)))
+        best = max(reversed(every), key=lambda c: (len(parts(c) & missing), -worn["p", c.python] - worn["w", c.wrapt]))
         chosen.append(best)
-        missing -= pairs(best)
+        missing -= parts(best)
     return chosen
 
 

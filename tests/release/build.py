@@ -13,18 +13,18 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = (ROOT / "bootstrap" / "dify_otel", ROOT / "instrumentors" / "dify_otel_instrumentors")
-SITECUSTOMIZE = ROOT / "bootstrap" / "dify_otel" / "inject" / "sitecustomize.py"
+PACKAGES = ("bootstrap/dify_otel", "instrumentors/dify_otel_instrumentors")
+SITECUSTOMIZE = "bootstrap/dify_otel/inject/sitecustomize.py"
 EPOCH = (2020, 1, 1, 0, 0, 0)
 ZIP_MAX = 1_048_576
 """Bytes a ConfigMap may hold."""
 
 
-def injection_zip(out: Path) -> Path:
+def injection_zip(out: Path, root: Path = ROOT) -> Path:
     """`dify-otel.zip`: sitecustomize at its root, the two packages beside it. Times and order are fixed."""
     target = out / "dify-otel.zip"
-    files = {"sitecustomize.py": SITECUSTOMIZE}
-    for package in PACKAGES:
+    files = {"sitecustomize.py": root / SITECUSTOMIZE}
+    for package in (root / name for name in PACKAGES):
         for path in sorted(package.rglob("*")):
             inside = path.relative_to(package.parent)
             if path.is_file() and "__pycache__" not in path.parts and "inject" not in inside.parts:
@@ -41,12 +41,12 @@ def injection_zip(out: Path) -> Path:
     return target
 
 
-def main(out: Path) -> None:
-    """Build everything into `out` and say what was made."""
+def main(out: Path, root: Path = ROOT) -> None:
+    """Build everything of the checkout `root` into `out` and say what was made."""
     out.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "1577836800"}
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", str(out)], cwd=ROOT, env=environment, check=True)
-    injection_zip(out)
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", str(out)], cwd=root, env=environment, check=True)
+    injection_zip(out, root)
     for path in sorted(out.iterdir()):
         print(f"{path.stat().st_size:>9}  {path.name}")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.release import build
@@ -16,9 +18,23 @@ def _digests(folder: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
 
 
-def test_building_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    build.main(tmp_path / "a")
-    build.main(tmp_path / "b")
+def _copy(to: Path, year: int) -> Path:
+    """The checkout as somebody else has it: in another folder, with other times, built before or not."""
+    away = shutil.ignore_patterns("__pycache__", ".*_cache", ".git", ".hypothesis", "dist", "build")
+    shutil.copytree(build.ROOT, to, ignore=away)
+    then = datetime(year, 5, 4, tzinfo=UTC).timestamp()
+    for path in to.rglob("*"):
+        os.utime(path, (then, then))
+    return to
+
+
+def test_two_people_build_the_same_bytes(tmp_path: Path) -> None:
+    one = _copy(tmp_path / "one", 2021)
+    other = shutil.copytree(one, tmp_path / "elsewhere" / "other")
+    for path in other.rglob("*"):
+        os.utime(path, (1.7e9, 1.7e9))
+    build.main(tmp_path / "a", one)
+    build.main(tmp_path / "b", other)
     first = _digests(tmp_path / "a")
     assert first == _digests(tmp_path / "b")
     assert {name.rsplit(".", 1)[-1] for name in first} == {"whl", "gz", "zip"}
@@ -39,6 +55,10 @@ def test_the_wheel_holds_both_packages_and_the_entry_points(tmp_path: Path) -> N
         "dify_otel.cli:main",
     ):
         assert line in points
+
+
+def test_the_zip_fits_a_configmap(tmp_path: Path) -> None:
+    assert build.injection_zip(tmp_path).stat().st_size < 1_048_576 == build.ZIP_MAX
 
 
 def test_the_zip_arms_a_gunicorn_and_leaves_other_programs_alone(tmp_path: Path) -> None:
