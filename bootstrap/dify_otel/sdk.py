@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import itertools
 import logging
 import os
 import socket
@@ -35,6 +34,9 @@ from dify_otel.settings import Settings
 SCOPE = "dify-otel"
 BATCH = 128
 """Spans a batch unless OTEL_BSP_MAX_EXPORT_BATCH_SIZE says otherwise: encoding one holds up a gevent process."""
+_LOOK_AGAIN = 0.01
+"""Seconds between two looks at the queue of a process that ends."""
+
 _ROLE_SERVICES = {"api": "dify-api", "worker": "dify-worker", "beat": "dify-beat", "job": "dify-job"}
 
 
@@ -165,8 +167,8 @@ class _Queue(SpanProcessor):
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._ended = itertools.count()
-        self._looked = 0
+        self._counting = threading.Lock()
+        self._ended = 0
         self._spans.taken = self._spans.dropped = 0
 
     def on_start(self, span: Any, parent_context: Any = None) -> None:
@@ -175,18 +177,21 @@ class _Queue(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         if self._pid != os.getpid():  # a forked copy, whose queue the SDK empties now
             self._begin()
-        next(self._ended)
         self._processor.on_end(span)
+        # Afterwards: a span that is counted but not in the queue yet would look like a lost one.
+        with self._counting:
+            self._ended += 1
 
-    def account(self) -> None:
-        """Find out how many spans were lost for want of room. Never raises."""
+    def _lost(self) -> int:
+        return self._ended - self._spans.taken - len(self._queue) - self._spans.dropped
+
+    def account(self, lost: int | None = None) -> None:
+        """Find out how many spans were lost for want of room, in the exporter's own turn. Never raises."""
         try:
             if self._queue is None or self._pid != os.getpid():
                 return
-            # Its next number is how often it was asked: by spans, and by this line.
-            ended = next(self._ended) - self._looked
-            self._looked += 1
-            lost = ended - self._spans.taken - len(self._queue) - self._spans.dropped
+            if lost is None:
+                lost = self._lost()
             if lost <= 0:
                 return
             self._spans.dropped += lost
@@ -206,8 +211,13 @@ class _Queue(SpanProcessor):
 
     def left(self) -> int:
         """Spans that have not been sent or given up yet."""
-        self.account()
-        return len(self._queue or ()) + self._spans.sending
+        if self._queue is None:
+            return self._spans.sending
+        # From outside the exporter's turn: what it has just taken out is nowhere for a moment, so look twice.
+        lost = self._lost()
+        time.sleep(_LOOK_AGAIN)
+        self.account(min(lost, self._lost()))
+        return len(self._queue) + self._spans.sending
 
     def exporting(self) -> bool:
         """Whether its thread runs in this process, which may be a forked copy."""

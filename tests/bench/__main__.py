@@ -57,7 +57,7 @@ MEANING = {
     "recorded call / bare span": "a model call with 15 attributes, against a span given constants and never current",
     "recorded call / the same span by hand": "the same call against SDK code that reads the same values and is current",
     "recorded call with metrics / the same span and points by hand": "with its metric points",
-    "recorded node / the same span in the shape of Dify's own layer": "a node, against one that only sets given strings",
+    "recorded node / the same span in the shape of Dify's own layer": "a node, against one that sets given strings",
     "stream chunk, µs": "per item of a node's stream, attach and detach included",
     "sampled-out call, µs": "a model call below a sampled-out request, metrics off",
     "sampled-out call with metrics, µs": "the same, metrics on",
