@@ -167,7 +167,8 @@ class _Queue(SpanProcessor):
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._counting = threading.Lock()
+        # Reentrant: the garbage collector may end a dropped stream's span in here.
+        self._counting = threading.RLock()
         self._ended = 0
         self._spans.taken = self._spans.dropped = 0
 
