@@ -270,7 +270,6 @@ def start(settings: Settings, role: str, app: Any = None) -> Sdk:
     policy = Policy(
         content_on_spans=settings.content_on_spans,
         content_on_events=settings.content_on_events,
-        events=settings.emit_events,
         error_text=settings.error_text,
         content_limit=settings.content_max_length,
         dialects=settings.dialects,

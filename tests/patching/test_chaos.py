@@ -433,7 +433,7 @@ def configure(content: bool = True) -> Any:
 
     nowhere = Resource.get_empty()  # Resource.create would look through every installed distribution
     provider = TracerProvider(resource=nowhere, shutdown_on_exit=False)
-    policy = Policy(content_on_spans=content, content_on_events=content, events=content, error_text=content)
+    policy = Policy(content_on_spans=content, content_on_events=content, error_text=content)
     span.configure(provider.get_tracer("chaos"), policy, lambda *_: None)
     metrics.configure(MeterProvider([InMemoryMetricReader()], nowhere, shutdown_on_exit=False).get_meter("chaos"))
     return provider

@@ -129,7 +129,7 @@ def test_content_is_told_when_asked_for_and_in_each_dialect(record: Any) -> None
 
 def test_content_can_go_to_events_only(record: Any) -> None:
     seen: list[Any] = []
-    recorded = record(content_on_events=True, events=True, emit=lambda *event: seen.append(event))
+    recorded = record(content_on_events=True, emit=lambda *event: seen.append(event))
     chat = operation("chat", before=CONTENT.before, after=CONTENT.after)
     instrument(lambda: "CANARY", chat)()
     instrument(lambda: "CANARY", CONTENT)()
@@ -141,7 +141,7 @@ def test_content_can_go_to_events_only(record: Any) -> None:
 
 def test_events_without_content(record: Any) -> None:
     seen: list[Any] = []
-    record(events=True, emit=lambda *event: seen.append(event))
+    record(emit=lambda *event: seen.append(event))
     instrument(lambda: "CANARY", operation("chat", before=CONTENT.before, after=CONTENT.after))()
     assert len(seen) == 1 and "CANARY" not in repr(seen[0][1]) and seen[0][1]["plain"] == 1
 

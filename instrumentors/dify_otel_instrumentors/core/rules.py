@@ -13,14 +13,12 @@ from dataclasses import dataclass
 class Policy:
     """Made by the bootstrap from its settings.
 
-    `content_on_spans` and `content_on_events`: where content may go. `events`: emit an event
-    a model call. `error_text`: record the text of errors.
+    `content_on_spans` and `content_on_events`: where content may go. `error_text`: record the text of errors.
     `content_limit`: characters a value. `user_id`: external, internal, hash or off.
     """
 
     content_on_spans: bool = False
     content_on_events: bool = False
-    events: bool = False
     error_text: bool = False
     content_limit: int = 8192
     dialects: tuple[str, ...] = ("otel", "arms")

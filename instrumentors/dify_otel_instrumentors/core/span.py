@@ -613,7 +613,8 @@ def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
                 start.pop("links", None)
             if call._aliased:
                 call._spelled(start, runtime, False)
-            start.update(runtime.constants.get(span_kind) or runtime._constant(span_kind))
+            constant = runtime.constants.get(span_kind)
+            start.update(runtime._constant(span_kind) if constant is None else constant)
             call.span = runtime.tracer.start_span(
                 content.sound(operation.name(facts)[:TEXT_MAX]),
                 context=around,
