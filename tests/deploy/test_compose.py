@@ -175,11 +175,17 @@ def test_agent_backend_gets_variables_only(merged: Merge, project: Path) -> None
     assert "volumes" not in service
 
 
-def test_plugin_daemon_starts_no_trace_of_its_own(merged: Merge, project: Path) -> None:
+def test_plugin_daemon_samples_as_the_api_does(merged: Merge, project: Path) -> None:
     env = merged(project)["services"]["plugin_daemon"]["environment"]
     assert env["ENABLE_OTEL"] == "true"
-    assert env["OTEL_SAMPLING_RATE"] == "0"
+    assert env["OTEL_SAMPLING_RATE"] == "1.0"
+    # straight to a backend would show each heartbeat of the daemon's as a trace
     assert env["OTLP_TRACE_ENDPOINT"] == "http://otel-collector:4318/v1/traces"
+    (project / "dify-otel.env").write_text("DIFY_OTEL_SAMPLER_ARG=0.1\nDIFY_OTEL_PLUGIN_DAEMON_ENABLED=false\n")
+    services = merged(project)["services"]
+    env = services["plugin_daemon"]["environment"]
+    assert env["ENABLE_OTEL"] == "false"
+    assert env["OTEL_SAMPLING_RATE"] == services["api"]["environment"]["OTEL_TRACES_SAMPLER_ARG"] == "0.1"
 
 
 def test_arms_records_content_in_plain_sight(merged: Merge, project: Path) -> None:

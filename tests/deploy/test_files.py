@@ -46,8 +46,11 @@ def test_the_daemons_settings_are_the_same_everywhere() -> None:
     chart = yaml.safe_load((DEPLOY / "kubernetes" / "helm" / "borispolonsky-dify-helm.yaml").read_text())
     chart_env = {e["name"]: e["value"] for e in chart["pluginDaemon"]["extraEnv"]}
     assert set(env_file) == set(overlay_env) == set(chart_env)
-    for name in ("ENABLE_OTEL", "OTEL_SAMPLING_RATE"):
-        assert env_file[name] == overlay_env[name] == chart_env[name]
+    assert env_file["ENABLE_OTEL"] == chart_env["ENABLE_OTEL"] == "true"
+    assert overlay_env["ENABLE_OTEL"].endswith(":-true}")
+    # At 0 what agent strategies ask of Dify would be lost with daemons before 0.6.7.
+    assert env_file["OTEL_SAMPLING_RATE"] == chart_env["OTEL_SAMPLING_RATE"] == "1.0"
+    assert overlay_env["OTEL_SAMPLING_RATE"] == overlay["services"]["worker"]["environment"]["OTEL_TRACES_SAMPLER_ARG"]
 
 
 def test_one_collector_version_everywhere() -> None:
