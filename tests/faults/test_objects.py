@@ -99,7 +99,7 @@ SPITE: Mapping[str, Callable[[], Any]] = {
 
 OPERATION = Operation(
     concept="thing",
-    name=lambda facts: f"thing {facts.get('dify.thing')}"[:64] if isinstance(facts.get("dify.thing"), str) else "thing",
+    name=lambda facts: f"thing {facts.get('dify.thing')}"[:64] if type(facts.get("dify.thing")) is str else "thing",
     before=lambda a, e: [("dify.thing", a["value"]), ("gen_ai.input.messages", Content(a["value"]))],
     after=lambda call, result: [("dify.result", result), ("gen_ai.output.messages", Content(result))],
     during=lambda call, item: call.tell([("dify.item", item)]),
