@@ -13,7 +13,8 @@ takes a request. Reads Dify's source; imports nothing of it and changes nothing.
 
 EPILOG = """\
 examples:
-  docker exec docker-api-1 dify-otel doctor          inside a running container
+  docker compose exec api sh -c 'PYTHONPATH=$PYTHONPATH:/opt/dify-otel/python python -m dify_otel.cli doctor'
+                                                     inside a running container of the overlay
   dify-otel doctor --dify ~/dify                     a checkout, before it is started
   dify-otel doctor --dify /app/api --python /app/api/.venv/bin/python
   dify-otel doctor --json | jq '.problems'           for machines
