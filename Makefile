@@ -19,8 +19,17 @@ environment-demo:
 environment:
 	@tests/environment.sh test >/dev/null
 
+# Two at a time: the suites that start servers mostly wait. With PYTEST_ARGS it is one run of what they say.
+PYTEST := PYTHONPATH=$(CURDIR)/bootstrap:$(CURDIR)/instrumentors:$(CURDIR) $(VENV)/python -m pytest
+SERVERS := tests/load tests/process
+
 test: environment lint ## ruff, mypy and every suite that can run here
-	@PYTHONPATH=$(CURDIR)/bootstrap:$(CURDIR)/instrumentors:$(CURDIR) $(VENV)/python -m pytest $(PYTEST_ARGS)
+	@if [ -n "$(PYTEST_ARGS)" ]; then $(PYTEST) $(PYTEST_ARGS); exit; fi; \
+	said=$$(mktemp); status=0; \
+	$(PYTEST) $(SERVERS:%=--ignore=%) >"$$said" 2>&1 & others=$$!; \
+	$(PYTEST) $(SERVERS) || status=$$?; \
+	wait $$others || status=$$?; \
+	cat "$$said"; rm -f "$$said"; exit $$status
 
 lint: environment
 	@$(VENV)/ruff check $(PYTHON_SOURCES)
