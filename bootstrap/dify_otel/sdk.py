@@ -280,6 +280,7 @@ def start(settings: Settings, role: str, app: Any = None) -> Sdk:
         sdk.tracer_provider.get_tracer(SCOPE, __version__, schema_url=semconv.SCHEMA_URL),
         policy,
         logs.emitter(sdk.logger_provider) if settings.emit_events and sdk.logger_provider is not None else None,
+        private=not sdk.adopted,
     )
     span.on_completion(completion.hook(settings.completion_hook))
     if sdk.meter_provider is not None:

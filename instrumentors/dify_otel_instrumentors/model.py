@@ -7,6 +7,7 @@ Streams are timed to their first chunk of any content; usage and finish reason a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from . import messages, shapes
@@ -31,8 +32,12 @@ def _model(instance: Any) -> tuple[str | None, str | None]:
     return shapes.word(getattr(instance, "provider", None)), shapes.word(shapes.first(instance, "model_name", "model"))
 
 
-def _identity(instance: Any, operation: str | None, kind: str) -> list[tuple[str, Any]]:
-    provider, model = _model(instance)
+IDENTITIES_MAX = 512
+"""Models whose facts are kept ready in a process."""
+
+
+@lru_cache(maxsize=IDENTITIES_MAX)
+def _facts(provider: str | None, model: str | None, operation: str | None, kind: str) -> tuple[tuple[str, Any], ...]:
     facts = [
         ("gen_ai.operation.name", operation),
         ("gen_ai.provider.name", semconv.provider_name(provider)),
@@ -42,7 +47,11 @@ def _identity(instance: Any, operation: str | None, kind: str) -> list[tuple[str
     ]
     if provider and provider.count("/") == 2:
         facts.append(("dify.plugin.name", provider.rsplit("/", 1)[0]))
-    return facts
+    return tuple(facts)
+
+
+def _identity(instance: Any, operation: str | None, kind: str) -> tuple[tuple[str, Any], ...]:
+    return _facts(*_model(instance), operation, kind)
 
 
 def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
@@ -54,10 +63,16 @@ def _name_as(word: str) -> Any:
     return lambda facts: f"{word} {facts.get('gen_ai.request.model') or ''}".rstrip()
 
 
+_SELDOM = frozenset(
+    {
+        *("cache_read_input_tokens", "cached_tokens", "prompt_cache_hit_tokens", "prompt_tokens_details"),
+        *("cache_creation_input_tokens", "cache_write_tokens", "completion_tokens_details", "reasoning_tokens"),
+    }
+)
+"""What only some providers' plugins add to a usage."""
+
 _USAGE = (
-    *("prompt_tokens", "tokens", "completion_tokens", "total_tokens", "prompt_tokens_details"),
-    *("cache_read_input_tokens", "cached_tokens", "prompt_cache_hit_tokens"),
-    *("cache_creation_input_tokens", "cache_write_tokens", "completion_tokens_details", "reasoning_tokens"),
+    *("prompt_tokens", "tokens", "completion_tokens", "total_tokens", *_SELDOM),
     *("total_price", "prompt_price", "completion_price", "currency"),
     *("prompt_unit_price", "unit_price", "completion_unit_price"),
 )
@@ -77,26 +92,15 @@ def usage_facts(usage: Any) -> list[tuple[str, Any]]:
         return []
     held = shapes.fields(usage, _USAGE)
     read = held.get("prompt_tokens")
-    cached = _either(held, "cache_read_input_tokens", "cached_tokens", "prompt_cache_hit_tokens")
-    reasoning = held.get("reasoning_tokens")
-    facts = [
-        ("gen_ai.usage.input_tokens", read if read is not None else held.get("tokens")),
-        ("gen_ai.usage.output_tokens", held.get("completion_tokens")),
-        ("dify.usage.total_tokens", held.get("total_tokens")),
-    ]
-    if cached is None and "prompt_tokens_details" in held:
-        cached = getattr(held["prompt_tokens_details"], "cached_tokens", None)
-    if cached is not None:
-        facts.append(("gen_ai.usage.cache_read.input_tokens", cached))
-    written = _either(held, "cache_creation_input_tokens", "cache_write_tokens")
-    if written is not None:
-        name = semconv.spelled("gen_ai.usage.cache_write.input_tokens", rules.policy().dialects)
-        facts.append((name, written))
-    if reasoning is None and "completion_tokens_details" in held:
-        reasoning = getattr(held["completion_tokens_details"], "reasoning_tokens", None)
-    if reasoning is not None:
-        facts.append(("gen_ai.usage.reasoning.output_tokens", reasoning))
-    total = shapes.number(held.get("total_price"))
+    facts = [("gen_ai.usage.input_tokens", read if read is not None else held.get("tokens"))]
+    said = held.get("completion_tokens")
+    if said is not None:
+        facts.append(("gen_ai.usage.output_tokens", said))
+    facts.append(("dify.usage.total_tokens", held.get("total_tokens")))
+    if not _SELDOM.isdisjoint(held):
+        facts += _seldom(held)
+    price = held.get("total_price")
+    total = shapes.number(price) if price else None
     if total:
         facts += [
             ("dify.usage.cost.total", total),
@@ -108,6 +112,22 @@ def usage_facts(usage: Any) -> list[tuple[str, Any]]:
             ("dify.usage.unit_price.output", shapes.number(held.get("completion_unit_price"))),
         ]
     return facts
+
+
+def _seldom(held: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    cached = _either(held, "cache_read_input_tokens", "cached_tokens", "prompt_cache_hit_tokens")
+    reasoning = held.get("reasoning_tokens")
+    if cached is None:
+        cached = getattr(held.get("prompt_tokens_details"), "cached_tokens", None)
+    if cached is not None:
+        yield "gen_ai.usage.cache_read.input_tokens", cached
+    written = _either(held, "cache_creation_input_tokens", "cache_write_tokens")
+    if written is not None:
+        yield semconv.spelled("gen_ai.usage.cache_write.input_tokens", rules.policy().dialects), written
+    if reasoning is None:
+        reasoning = getattr(held.get("completion_tokens_details"), "reasoning_tokens", None)
+    if reasoning is not None:
+        yield "gen_ai.usage.reasoning.output_tokens", reasoning
 
 
 def usage_measures(call: Any, usage: Any, operation: str) -> Iterator[Measure]:
@@ -248,14 +268,16 @@ def _chat_after(call: Any, result: Any) -> Iterator[Any]:
     usage = state.get("usage") or getattr(result, "usage", None)
     calls = state.get("calls") or getattr(message, "tool_calls", None) or []
     reason = state.get("finish") or shapes.fields(result, _RESULT).get("finish_reason")
-    normal = semconv.finish_reason(reason)
-    if normal is None and calls:
-        normal = "tool_call"
-    yield "gen_ai.response.finish_reasons", [normal] if normal else None
+    normal = semconv.finish_reason(reason) if reason else None
+    if calls:
+        yield "dify.llm.tool_call_count", len(calls)
+        normal = normal or "tool_call"
+    if normal:
+        yield "gen_ai.response.finish_reasons", [normal]
     yield "gen_ai.response.model", shapes.word(state.get("model") or getattr(result, "model", None))
     yield from usage_facts(usage)
-    yield "dify.llm.chunk_count", state.get("chunks")
-    yield "dify.llm.tool_call_count", len(calls) if calls else None
+    if "chunks" in state:
+        yield "dify.llm.chunk_count", state["chunks"]
     first = call.chunk()
     if first is not None:
         yield "gen_ai.response.time_to_first_chunk", round(first, 6)

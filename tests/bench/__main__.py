@@ -7,6 +7,8 @@ compared takes turns, because its speed drifts. Writes every figure to bench.jso
 from __future__ import annotations
 
 import argparse
+import gc
+import inspect
 import json
 import os
 import re
@@ -14,6 +16,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +26,9 @@ from typing import Any
 
 from dify_otel_instrumentors import model, node, retrieval, tool
 from dify_otel_instrumentors.core import content, metrics, rules, span
-from dify_otel_instrumentors.core.wrapper import instrument
+from dify_otel_instrumentors.core.operation import Operation, Tap
+from dify_otel_instrumentors.core.wrapper import instrument, tap
+from dify_otel_instrumentors.seams import SEAMS
 from graphon.model_runtime.entities.llm_entities import LLMResult, LLMUsage
 from graphon.model_runtime.entities.message_entities import AssistantPromptMessage, UserPromptMessage
 from opentelemetry import context as otel_context
@@ -34,8 +39,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 ROOT = Path(__file__).resolve().parents[2]
-TURNS = 40
-CALLS = 250
+TURNS = 250
+CALLS = 40
 
 BUDGETS = {
     "recorded call / the same span by hand": 1.5,
@@ -45,6 +50,8 @@ BUDGETS = {
     "call before the SDK runs, µs": 1.0,
     "encoding 100 MB / encoding 8 KB": 2.0,
     "start-up of a process that is not Dify, ms": 5.0,
+    "bytes left by a call": 16.0,
+    "cycles left by a call": 0.01,
 }
 
 AIMS = {
@@ -64,7 +71,10 @@ MEANING = {
     "call before the SDK runs, µs": "patched, nothing started",
     "encoding 100 MB / encoding 8 KB": "content is bounded by its limit, not by its size",
     "encoding 8 KB, µs": "one captured value",
+    "bytes left by a call": "once its span is exported, metrics on",
+    "cycles left by a call": "objects that wait for the garbage collector",
     "start-up of a process that is not Dify, ms": "CPU, with the injection folder on its path",
+    "arming of a Dify process, ms": "CPU until every seam waits for its module, imports included",
     "fork of a worker, ms": "until the child's SDK runs, once a child",
 }
 
@@ -358,6 +368,62 @@ def sampled_out_call(provider: TracerProvider, call: Callable[[], Any]) -> tuple
     return without, with_metrics
 
 
+def every_seam() -> dict[str, float]:
+    """The least that each seam costs a call: nothing is known of its arguments, nothing comes of it."""
+    figures = {}
+    for seam in SEAMS:
+        if not isinstance(seam.does, Operation | Tap):
+            continue
+        function = _taking(seam.reads)
+        wrapped = instrument(function, seam.does) if isinstance(seam.does, Operation) else tap(function, seam.does)
+        _start()
+        seconds, nothing = best(lambda w=wrapped: w(None), lambda f=function: f(None))
+        span.configure(None)
+        figures[f"seam {seam.name}, µs"] = seconds - nothing
+    return figures
+
+
+def _taking(names: tuple[str, ...]) -> Callable[..., Any]:
+    """A method with these parameters that does nothing."""
+
+    def method(self: Any, **given: Any) -> None:
+        return None
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind, default=None) for name in names]
+    method.__signature__ = inspect.Signature([inspect.Parameter("self", kind), *parameters])  # type: ignore[attr-defined]
+    return method
+
+
+def memory() -> dict[str, float]:
+    """What a recorded call leaves behind once its span has been exported: objects, bytes, cycles for the collector."""
+    llm, prompt = _model()
+    wrapped = instrument(_Model.invoke_llm, model.CHAT)
+    provider = _start()
+    metrics.configure(MeterProvider([InMemoryMetricReader()]).get_meter("bench"))
+
+    def calls(count: int) -> None:
+        for _ in range(count):
+            wrapped(llm, prompt, {"temperature": 0.5}, stream=False)
+        provider.force_flush()
+
+    calls(1000)
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        calls(2000)
+        cycles = gc.collect()
+        after = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+        metrics.configure(None)
+        span.configure(None)
+    return {"bytes left by a call": max(0.0, (after - before) / 2000), "cycles left by a call": cycles / 2000}
+
+
 OUTER = span.Operation(concept="app", name=lambda facts: "dify.app", before=lambda arguments, enclosing: ())
 
 
@@ -386,6 +452,23 @@ def _child(command: list[str], environment: dict[str, str]) -> float:
     began = _children_seconds()
     subprocess.run(command, env=environment, check=True, capture_output=True)
     return (_children_seconds() - began) * 1000
+
+
+_ARMING = """
+import time
+began = time.process_time()
+from dify_otel_instrumentors.core import hooks
+from dify_otel_instrumentors.seams import SEAMS
+hooks.apply(SEAMS)
+print((time.process_time() - began) * 1000)
+"""
+
+
+def _arming(environment: dict[str, str]) -> float:
+    """Milliseconds of CPU until every seam waits for its module."""
+    command = [sys.executable, "-c", _ARMING]
+    runs = (subprocess.run(command, env=environment, check=True, capture_output=True, text=True) for _ in range(8))
+    return min(float(run.stdout) for run in runs)
 
 
 _FORKING = """
@@ -435,6 +518,7 @@ def processes() -> dict[str, float]:
     forking = {**plain, "PYTHONPATH": roots, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     return {
         "start-up of a process that is not Dify, ms": min(b for _, b in pairs) - min(a for a, _ in pairs),
+        "arming of a Dify process, ms": _arming(forking),
         "fork of a worker, ms": _fork(forking),
     }
 
@@ -473,7 +557,7 @@ def main() -> int:
     parser.add_argument("--write", type=Path, help="a Markdown file with bench markers to fill")
     arguments = parser.parse_args()
     figures: dict[str, float] = {}
-    for part in (model_call, node_run, seams, encoding, processes):
+    for part in (model_call, node_run, seams, every_seam, memory, encoding, processes):
         figures.update(part())
     Path(arguments.json).write_text(json.dumps({"figures": figures, "budgets": BUDGETS}, indent=1))
     broken = 0

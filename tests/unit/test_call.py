@@ -80,9 +80,9 @@ def test_attribute_types(recorded: Any, value: Any, told: Any) -> None:
     lambda inner: st.lists(inner, max_size=4), max_leaves=8))  # fmt: skip
 def test_whatever_a_fact_is_the_exporter_can_encode_it(value: Any) -> None:
     plain = span._plain(value)
-    if isinstance(plain, list):
+    if isinstance(plain, tuple):
         assert len({type(v) for v in plain}) == 1
-    for item in plain if isinstance(plain, list) else [plain]:
+    for item in plain if isinstance(plain, tuple) else [plain]:
         if type(item) is str:
             item.encode("utf-8")
         elif type(item) is int:

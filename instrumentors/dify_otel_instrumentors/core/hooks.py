@@ -8,7 +8,6 @@ machinery only: this module is loaded while Dify is being imported.
 from __future__ import annotations
 
 import functools
-import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Callable, Iterable
@@ -32,8 +31,10 @@ class Outcome:
         self.detail = ""
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Finds nothing itself: lets the others find, and runs our hooks after the module has been executed."""
+
+    # No subclass of importlib.abc's: that imports tempfile, pathlib, inspect, urllib, before gevent has patched.
 
     def __init__(self) -> None:
         self.hooks: dict[str, list[Callable[[Any], None]]] = {}
@@ -52,7 +53,7 @@ class _Finder(importlib.abc.MetaPathFinder):
                 if spec is not None:
                     try:
                         if spec.loader is not None and hasattr(spec.loader, "exec_module"):
-                            spec.loader = _Loader(spec.loader, fullname, self)
+                            spec.loader = _Loader(spec.loader, fullname, self)  # type: ignore[assignment]
                     except Exception:
                         guard.failed(f"hook {fullname}")
                     return spec
@@ -69,7 +70,7 @@ class _Finder(importlib.abc.MetaPathFinder):
                     guard.failed(f"hook {name}")
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     """The found loader, with our hooks after it; the module keeps its own loader and spec as without us."""
 
     def __init__(self, loader: Any, name: str, finder: _Finder) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from . import content, guard, metrics, rules, semconv
+from . import attributes, content, guard, metrics, rules, semconv
 from .context import CALL
 from .operation import Content, Error, Measure, Operation
 from .rules import Policy
@@ -63,17 +63,20 @@ _SPAN = next(iter(trace.set_span_in_context(_OFF, otel_context.Context())))
 
 
 class _Runtime:
-    __slots__ = ("aliases", "constants", "emit", "parent_decides", "policy", "tracer")
+    __slots__ = ("aliases", "constants", "emit", "parent_decides", "policy", "special", "tracer", "unread")
 
-    def __init__(self, tracer: trace.Tracer, policy: Policy, emit: Emit | None) -> None:
+    def __init__(self, tracer: trace.Tracer, policy: Policy, emit: Emit | None, private: bool) -> None:
         self.tracer = tracer
         self.emit = emit
         self.policy = policy
         self.aliases = semconv.aliases(policy.dialects)
+        self.special = semconv.INHERITED | self.aliases.keys()
         self.constants = {kind: self._constant(kind) for kind in semconv.SPAN_KINDS}
         # Asked of the sampler itself: somebody may have wrapped it. The span is never ended, so never exported.
         probe = tracer.start_span("sampled out", context=otel_context.Context({_SPAN: _OFF}))
         self.parent_decides = not probe.is_recording()
+        attributes.learn()
+        self.unread = private and attributes.unread(tracer)
 
     def _constant(self, span_kind: str) -> dict[str, Any]:
         out = {}
@@ -88,11 +91,16 @@ class _Runtime:
 _runtime: _Runtime | None = None
 
 
-def configure(tracer: trace.Tracer | None, policy: Policy | None = None, emit: Emit | None = None) -> None:
-    """From now on calls become spans of `tracer` (None: calls run untouched), their events go to `emit`."""
+def configure(
+    tracer: trace.Tracer | None, policy: Policy | None = None, emit: Emit | None = None, private: bool = True
+) -> None:
+    """From now on calls become spans of `tracer` (None: calls run untouched), their events go to `emit`.
+
+    `private`: nobody adds span processors to the tracer's provider that read a span as it starts.
+    """
     global _runtime
     rules.set_policy(policy)
-    _runtime = None if tracer is None else _Runtime(tracer, policy or Policy(), emit)
+    _runtime = None if tracer is None else _Runtime(tracer, policy or Policy(), emit, private)
 
 
 def _plain(value: Any) -> Any:
@@ -124,7 +132,7 @@ def _unusual(value: Any, kind: type) -> Any:
         items = [v for v in items if isinstance(v, str | int | float | bool)]
         if len({type(v) for v in items}) > 1:  # OpenTelemetry refuses a list of several types
             items = [v if isinstance(v, str) else str(v) for v in items]
-        return items or None
+        return tuple(items) or None
     if kind.__name__ == "UUID" or kind.__name__ == "Decimal":
         return str(value)[:64] if kind.__name__ == "UUID" else float(value)
     return None
@@ -354,7 +362,7 @@ class Call:
                 if runtime is not None and (self._aliased or self._contents):
                     self._spelled(late, runtime, runtime.policy.content_on_spans)
                 if late:
-                    span.set_attributes(late)
+                    attributes.put(span, late)
                 if self._error is not None:
                     self._mark()
                 if runtime is not None and (runtime.emit is not None or _completed is not None):
@@ -406,7 +414,7 @@ class Call:
         runtime = _runtime
         if runtime is None or not pairs:
             return
-        aliases, facts, muted, inherited = runtime.aliases, self._facts, self.muted, semconv.INHERITED
+        special, facts, muted, inherited = runtime.special, self._facts, self.muted, semconv.INHERITED
         for pair in pairs:
             if type(pair) is tuple:
                 key, value = pair
@@ -439,10 +447,11 @@ class Call:
                     if value is None:
                         continue
                 out[key] = value
-                if key in inherited:
-                    self._pass(key, value, out, aliases)
-                elif key in aliases:
-                    self._aliased.append(key)
+                if key in special:
+                    if key in inherited:
+                        self._pass(key, value, out, runtime.aliases)
+                    else:
+                        self._aliased.append(key)
             elif type(pair) is Measure:
                 metrics.record(pair.metric, pair.value, pair.labels)
             elif type(pair) is Error:
@@ -619,10 +628,12 @@ def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
                 content.sound(operation.name(facts)[:TEXT_MAX]),
                 context=around,
                 kind=KINDS[operation.kind],
-                attributes=start,
+                attributes=None if runtime.unread else start,
                 links=links,
                 start_time=time_ns(),
             )
+            if runtime.unread:
+                attributes.put(call.span, start)
             call.muted = runtime.parent_decides and not call.span.is_recording()
             call._context = otel_context.Context({**around, _SPAN: call.span, CALL: call})
         if operation.opened is not None:

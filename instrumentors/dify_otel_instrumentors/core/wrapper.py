@@ -34,10 +34,7 @@ def binder(function: Callable[..., Any]) -> Callable[[tuple[Any, ...], dict[str,
             defaults[parameter.name] = parameter.default
 
     def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        bound = defaults.copy()
-        bound.update(zip(names, args, strict=False))
-        bound.update(kwargs)
-        return bound
+        return {**defaults, **dict(zip(names, args)), **kwargs}  # noqa: B905 - `strict=` costs as much as the rest
 
     return bind
 
