@@ -21,7 +21,7 @@ environment:
 
 # Two at a time: the suites that start servers mostly wait. With PYTEST_ARGS it is one run of what they say.
 PYTEST := PYTHONPATH=$(CURDIR)/bootstrap:$(CURDIR)/instrumentors:$(CURDIR) $(VENV)/python -m pytest
-SERVERS := tests/load tests/process
+SERVERS := tests/load tests/process tests/matrix
 
 test: environment lint ## ruff, mypy and every suite that can run here
 	@if [ -n "$(PYTEST_ARGS)" ]; then $(PYTEST) $(PYTEST_ARGS); exit; fi; \

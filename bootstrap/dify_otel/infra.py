@@ -38,6 +38,10 @@ _QUERIES = ("url.query",)
 _WAITING = ("BLPOP", "BRPOP", "BLMOVE", "BZPOPMIN", "XREAD", "XREADGROUP", "SUBSCRIBE", "PSUBSCRIBE")
 _PUBLISHED = "dify_otel_published"
 
+SLOW_MAX = 32
+"""Slow statements of a kind that a request's outermost call shows as spans, in one process. Where everything is slow,
+as on a machine that has too much to do, more of them would say nothing and cost what is short already."""
+
 _NOTHING = trace.NonRecordingSpan(trace.INVALID_SPAN_CONTEXT)
 
 
@@ -265,13 +269,12 @@ class _Statement(Deferred):
             return
         self._done = True
         seconds = perf_counter() - self._began
-        if self._call is not None:
-            self._call.io(self._io, seconds, self._failed is not None)
         mode = self._rules.infra_spans
         slow = seconds >= self._rules.slow_seconds and self.name != "connect" and not self.name.startswith(_WAITING)
+        seen = self._call.io(self._io, seconds, self._failed is not None, slow) if self._call is not None else 0
         if mode == "off":
             return
-        self.finish(mode == "all" or slow)
+        self.finish(mode == "all" or (slow and seen <= SLOW_MAX))
 
 
 class GatedTracer(trace.Tracer):

@@ -75,7 +75,8 @@ DOCUMENTED: tuple[Setting, ...] = (
         "DIFY_OTEL_INFRA_SPANS",
         "slow, all, off",
         "slow",
-        "SQL and Redis spans: the slow and failed ones, all, or none; counts and seconds are rolled up in every mode.",
+        "SQL and Redis spans: the slow (at most 32 of a kind a request) and failed ones, all, or none; "
+        "counts and seconds are rolled up in every mode.",
     ),
     Setting("DIFY_OTEL_INFRA_SLOW_MS", "milliseconds", "10", "From here on a SQL or Redis call is slow."),
     Setting("DIFY_OTEL_NATIVE_SPANS", "ours, dify", "ours", "Who makes app and node spans when Dify can as well."),

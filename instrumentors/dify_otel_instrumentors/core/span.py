@@ -263,22 +263,30 @@ class Call:
         """`error.type` if the call is known to have failed."""
         return self._error.type if self._error else None
 
-    def io(self, kind: str, seconds: float, failed: bool = False) -> None:
-        """Something below this call took `seconds`: add it here and to the calls around."""
+    def io(self, kind: str, seconds: float, failed: bool = False, slow: bool = False) -> int:
+        """Something below this call took `seconds`: add it here and to the calls around.
+
+        Answers how many slow ones of the kind the outermost of these calls has seen.
+        """
         call: Call | None = self
+        seen = 0
         for _ in range(DEPTH_MAX):
             if call is None:
-                return
+                break
             if call._io is None:
                 call._io = {}
             entry = call._io.get(kind)
             if entry is None:
-                entry = call._io[kind] = [0, 0.0, 0]
+                entry = call._io[kind] = [0, 0.0, 0, 0]
             entry[0] += 1
             entry[1] += seconds
             if failed:
                 entry[2] += 1
+            if slow:
+                entry[3] += 1
+            seen = int(entry[3])
             call = call.parent
+        return seen
 
     def lend(self, inner: Call) -> None:
         """From the next step on, and for what is left of this one, `inner` is current in this call's place."""
@@ -353,8 +361,9 @@ class Call:
             if not self.muted and span.is_recording():
                 late = self._late
                 if self._io:
-                    for kind, (count, seconds, failures) in self._io.items():
-                        rolled = {"count": int(count), "duration": round(seconds, 6), "errors": int(failures) or None}
+                    for kind, (count, seconds, failures, slow) in self._io.items():
+                        rolled: dict[str, float | None] = {"count": int(count), "duration": round(seconds, 6)}
+                        rolled |= {"errors": int(failures) or None, "slow": int(slow) or None}
                         self._take([(f"dify.io.{kind}.{key}", value) for key, value in rolled.items()], late)
                 if self._error is not None:
                     self._take((("error.type", self._error.type),), late)
