@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 from dify_otel_instrumentors.core import content, guard, metrics
 from dify_otel_instrumentors.core.context import CALL
 from dify_otel_instrumentors.core.span import end_time as clock
-from opentelemetry import baggage, trace
+from opentelemetry import baggage, propagate, trace
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.metrics import NoOpMeterProvider
@@ -97,6 +97,76 @@ def _parent(context: Any) -> tuple[Any, Any]:
     return call, span if span.is_recording() else None
 
 
+_AROUND = otel_context.create_key("dify-otel-around")
+"""While a stranger is asked: the context around, for what it would have told."""
+
+
+def _take_back(headers: Any, around: Any = None) -> None:
+    """A redirect copies the headers that were meant for the first host: what is ours of them is for no stranger."""
+    try:
+        around = otel_context.get_value(_AROUND) if around is None else around
+        if around is None:
+            return
+        ours: dict[str, str] = {}
+        propagate.inject(ours, context=around)
+        for name, value in ours.items():
+            said = headers.get(name)
+            # The spans of one trace differ, the trace is ours.
+            if said is not None and (said == value or (name == "traceparent" and said[3:35] == value[3:35])):
+                del headers[name]
+    except Exception:
+        guard.failed("infra.take_back")
+
+
+_SPAN_METHODS: Mapping[str, Any] = {
+    **dict.fromkeys(("set_attribute", "set_attributes", "add_event", "update_name", "set_status", "record_exception")),
+    "end": None,
+    "get_span_context": trace.INVALID_SPAN_CONTEXT,
+    "is_recording": False,
+}
+"""What the instrumentations call on a span, in the middle of Dify's own call, and the answer when we fail."""
+
+
+def _sound(kind: Any) -> Any:
+    """A span class whose methods do not raise: the instrumentations let it through to whoever asked the database."""
+
+    def guarded(name: str, method: Any, otherwise: Any) -> Any:
+        @functools.wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return method(*args, **kwargs)
+            except Exception:
+                guard.failed(f"infra.span.{name}")
+                return otherwise
+
+        return call
+
+    for name, method in list(vars(kind).items()):
+        if name in _SPAN_METHODS:
+            setattr(kind, name, guarded(name, method, _SPAN_METHODS[name]))
+        elif isinstance(method, property):
+            setattr(kind, name, property(guarded(name, method.fget, None)))
+    return kind
+
+
+def _attach(context: Any) -> Any:
+    """A token for `_detach`; None when there is nothing to detach. Never raises."""
+    try:
+        return otel_context.attach(context)
+    except Exception:
+        guard.failed("infra.attach")
+        return None
+
+
+def _detach(token: Any) -> None:
+    try:
+        if token is not None:
+            otel_context.detach(token)
+    except Exception:
+        guard.failed("infra.detach")
+
+
+@_sound
 class _Wrapped(trace.Span):
     """A span that passes everything on, its attributes through the rules."""
 
@@ -161,6 +231,7 @@ class _Wrapped(trace.Span):
         return getattr(self._span, "attributes", None)
 
 
+@_sound
 class ServerSpan(_Wrapped):
     """An HTTP server span: Flask's teardown ends it, the last byte of the response does so really."""
 
@@ -175,6 +246,7 @@ class ServerSpan(_Wrapped):
         super().end()
 
 
+@_sound
 class Deferred(trace.Span):
     """A span that may never come to be: made at its end if it was slow or failed, or when something below claims it."""
 
@@ -255,6 +327,7 @@ class Deferred(trace.Span):
             real.end(clock(real, self._began))
 
 
+@_sound
 class _Statement(Deferred):
     """A SQL statement or Redis command: rolled up always, a span when slow, failed or asked for."""
 
@@ -337,13 +410,7 @@ class GatedTracer(trace.Tracer):
     ) -> Iterator[trace.Span]:
         kwargs.pop("end_on_exit", None)
         span = self.start_span(name, context, *args, **kwargs)
-        token = None
-        if self._io == "http" and not self._trusts(kwargs.get("attributes")):
-            # The instrumentation writes the current span and baggage into the request's headers, also of a request
-            # that is not recorded: there is none for strangers.
-            token = otel_context.attach(baggage.clear(trace.set_span_in_context(trace.INVALID_SPAN)))
-        elif span is not _NOTHING and not isinstance(span, _Statement):  # nothing happens below a statement
-            token = otel_context.attach(trace.set_span_in_context(span))
+        token = self._current(span, kwargs.get("attributes"))
         try:
             yield span
         except Exception as error:
@@ -351,9 +418,27 @@ class GatedTracer(trace.Tracer):
             span.set_status(StatusCode.ERROR)
             raise
         finally:
-            if token is not None:
-                otel_context.detach(token)
+            _detach(token)
             span.end()
+
+    def _current(self, span: trace.Span, attributes: Mapping[str, Any] | None) -> Any:
+        """Make the span current, or for strangers none at all: a token for `_detach`. Never raises."""
+        trusted = self._io != "http"
+        try:
+            trusted = trusted or self._trusts(attributes)
+        except Exception:
+            guard.failed("infra.trusts")
+        try:
+            if not trusted:
+                # The instrumentation writes the current span and baggage into the request's headers, also of a request
+                # that is not recorded: there is none for strangers.
+                nobody = baggage.clear(trace.set_span_in_context(trace.INVALID_SPAN))
+                return otel_context.attach(otel_context.set_value(_AROUND, otel_context.get_current(), nobody))
+            if span is not _NOTHING and not isinstance(span, _Statement):  # nothing happens below a statement
+                return otel_context.attach(trace.set_span_in_context(span))
+        except Exception:
+            guard.failed("infra.attach")
+        return None
 
     def _trusts(self, attributes: Mapping[str, Any] | None) -> bool:
         attributes = attributes or {}
@@ -367,6 +452,7 @@ def _from_the_cluster(attributes: Mapping[str, Any] | None) -> bool:
     return str(path).startswith("/inner/api/")
 
 
+@_sound
 class _HttpSpan(_Wrapped):
     def __init__(self, rules: Rules, span: trace.Span, call: Any) -> None:
         super().__init__(rules, span)
@@ -417,7 +503,7 @@ def start(sdk: Any, app: Any) -> None:
         ),
         (
             "requests",
-            lambda: _http_client("opentelemetry.instrumentation.requests", "RequestsInstrumentor", provider("http")),
+            lambda: _requests(provider("http"), rules),
         ),
     ]
     if sdk.role == "api" and app is not None:
@@ -454,10 +540,14 @@ def _plain_client(name: str, provider: Any, rules: Rules) -> None:
 
     @functools.wraps(original)
     def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        call, around = _parent(None)
+        try:
+            call, around = _parent(None)
+            url, verb = str(getattr(request, "url", "")), str(getattr(request, "method", "")).upper()
+        except Exception:
+            guard.failed(f"infra.{name}")
+            call = around = None
         if call is None and around is None:
             return original(self, request, *args, **kwargs)
-        url, verb = str(getattr(request, "url", "")), str(getattr(request, "method", "")).upper()
         with tracer.start_as_current_span(
             verb, kind=SpanKind.CLIENT, attributes={"http.method": verb, "http.url": url}
         ) as span:
@@ -544,7 +634,35 @@ def _redis(provider: GatedProvider) -> None:
 def _http_client(module: str, name: str, provider: GatedProvider) -> None:
     instrumentor = _instrumentor(module, name)
     if instrumentor is not None:
-        instrumentor.instrument(tracer_provider=provider, meter_provider=NoOpMeterProvider(), skip_dep_check=True)
+        instrumentor.instrument(
+            tracer_provider=provider,
+            meter_provider=NoOpMeterProvider(),
+            skip_dep_check=True,
+            request_hook=lambda span, request: _take_back(request.headers),
+        )
+
+
+def _requests(provider: GatedProvider, rules: Rules) -> None:
+    _http_client("opentelemetry.instrumentation.requests", "RequestsInstrumentor", provider)
+    # It does not look at the requests that redirects lead to; this is where requests itself takes back a password.
+    import requests
+
+    original = requests.Session.rebuild_auth
+    if hasattr(original, "__dify_otel__"):
+        return
+
+    @functools.wraps(original)
+    def rebuild_auth(self: Any, prepared_request: Any, response: Any) -> Any:
+        result = original(self, prepared_request, response)
+        try:
+            if str(prepared_request.url) not in rules.trusted:
+                _take_back(prepared_request.headers, otel_context.get_current())
+        except Exception:
+            guard.failed("infra.redirect")
+        return result
+
+    rebuild_auth.__dify_otel__ = original  # type: ignore[attr-defined]
+    requests.Session.rebuild_auth = rebuild_auth  # type: ignore[method-assign]
 
 
 def _flask(app: Any, provider: GatedProvider, meters: Any, rules: Rules) -> None:
@@ -614,7 +732,12 @@ class ServerResponses:
         if isinstance(wrapper, type) and isinstance(response, wrapper):
             self._release(environ)  # the server hands the file to the kernel: nothing of it passes here
             return response
-        return _Body(response, span)
+        try:
+            return _Body(response, span)
+        except Exception:
+            guard.failed("infra.body")
+            self._release(environ)
+            return response
 
     def _leading_back(self, environ: dict[str, Any], start_response: Any) -> Any:
         """`start_response` with the headers that lead from the answer to its trace."""
@@ -638,12 +761,7 @@ class ServerResponses:
     @staticmethod
     def _leave(environ: dict[str, Any]) -> None:
         for name in (SERVER_TOKEN, TOKEN + ".remote"):
-            token = environ.pop(name, None)
-            if token is not None:
-                try:
-                    otel_context.detach(token)
-                except Exception:
-                    guard.failed("infra.detach")
+            _detach(environ.pop(name, None))
 
     @staticmethod
     def _release(environ: dict[str, Any]) -> None:
@@ -670,24 +788,24 @@ class _Body:
     def __next__(self) -> Any:
         if self._iterator is None:
             self._iterator = iter(self._body)
-        token = otel_context.attach(self._context)
+        token = _attach(self._context)
         try:
             return next(self._iterator)
         except BaseException:
             self._end()
             raise
         finally:
-            otel_context.detach(token)
+            _detach(token)
 
     def close(self) -> None:
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
-                token = otel_context.attach(self._context)
+                token = _attach(self._context)
                 try:
                     close()
                 finally:
-                    otel_context.detach(token)
+                    _detach(token)
         finally:
             self._end()
 

@@ -55,9 +55,17 @@ def _bare(record: logging.LogRecord) -> logging.LogRecord:
     A text without arguments may have been put together before it was logged, so it is withheld.
     """
     bare = logging.makeLogRecord({k: v for k, v in record.__dict__.items() if k in _KEPT})
-    bare.msg = str(record.msg)[:1024] if record.args else WITHHELD
+    bare.msg = _worded(record.msg)[:1024] if record.args else WITHHELD
     bare.args = ()
     return bare
+
+
+def _worded(template: Any) -> str:
+    """What may be logged is any object, also one that cannot be put into words."""
+    try:
+        return str(template)
+    except Exception:
+        return f"<{type(template).__name__}>"
 
 
 RECORD_MAX = 8192
@@ -70,7 +78,7 @@ def _scrubbed(record: logging.LogRecord) -> logging.LogRecord:
     try:
         text = record.getMessage()
     except Exception:  # arguments that do not fit the template: Dify's own handlers complain of them
-        text = str(record.msg)
+        text = _worded(record.msg)
     if record.exc_info:
         text = f"{text}\n{_FORMATTER.formatException(record.exc_info)}"
     spoken.msg = encoding.cut(text, RECORD_MAX)
@@ -91,6 +99,14 @@ def provider(resource: Any, exporter: Any, records: bool, content: bool = False)
     if records:
 
         class Handler(LoggingHandler):
+            def handle(self, record: logging.LogRecord) -> Any:
+                # logging lets what a handler raises through to whoever logged.
+                try:
+                    return super().handle(record)
+                except Exception:
+                    guard.failed("logs.handle")
+                    return False
+
             def emit(self, record: logging.LogRecord) -> None:
                 super().emit(_scrubbed(record) if content else _bare(record))
 

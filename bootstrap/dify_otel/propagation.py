@@ -65,9 +65,13 @@ def _silence(module: ModuleType) -> None:
 
     @functools.wraps(original)
     def inject_trace_headers(headers: Any = None, *args: Any, **kwargs: Any) -> Any:
-        from dify_otel_instrumentors.core import context
+        try:
+            from dify_otel_instrumentors.core import context
 
-        if context.current() is None:
+            ours = context.current() is not None
+        except Exception:
+            ours = True  # rather no header than one for a stranger
+        if not ours:
             return original(headers, *args, **kwargs)
         return {} if headers is None else headers
 

@@ -112,7 +112,10 @@ class _Threshold:
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
         if fullname != READY_MODULE or State.hooked:
             return None
-        hook()
+        try:
+            hook()
+        except Exception:  # Dify's import would fail with it
+            return None
         hooks = sys.modules.get("dify_otel_instrumentors.core.hooks")
         return hooks.find_spec(fullname, path, target) if hooks is not None else None
 
@@ -152,7 +155,12 @@ def _ready_hook(module: ModuleType) -> None:
     @functools.wraps(original)
     def initialize_extensions(app: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(app, *args, **kwargs)
-        ready(app)
+        try:
+            ready(app)
+        except Exception as error:
+            from dify_otel import notice
+
+            notice.line(f"dify-otel: not started: {type(error).__name__}")
         return result
 
     setattr(module, READY_FUNCTION, initialize_extensions)

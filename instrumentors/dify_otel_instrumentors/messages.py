@@ -17,15 +17,27 @@ _ARGUMENTS_MAX = 65_536
 _MODALITY = {"image": "image", "audio": "audio", "video": "video", "document": "document"}
 
 
+PLAIN_MAX = (1 << 20) + 1024
+"""Characters of a text that are looked at: the largest limit of content, and what its encoder reads behind it."""
+
+
 def plain(content: Any) -> str:
-    """A message's content as text: a string, or the text parts of a list of parts."""
+    """A message's content as text, at most `PLAIN_MAX` of it: a string, or the text parts of a list of parts."""
     if content is None:
         return ""
     if isinstance(content, str):
-        return content
+        return content[:PLAIN_MAX]
     if isinstance(content, list | tuple):
-        parts = [getattr(part, "data", None) for part in content if shapes.word(getattr(part, "type", None)) == "text"]
-        return "".join(p for p in parts if isinstance(p, str))
+        parts: list[str] = []
+        left = PLAIN_MAX
+        for part in content:
+            text = getattr(part, "data", None) if shapes.word(getattr(part, "type", None)) == "text" else None
+            if isinstance(text, str):
+                parts.append(text[:left])
+                left -= len(parts[-1])
+                if left <= 0:
+                    break
+        return "".join(parts)
     return ""
 
 

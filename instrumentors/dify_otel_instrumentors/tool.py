@@ -71,6 +71,8 @@ def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
 
 _FILES = frozenset({"file", "image", "blob", "image_link", "binary_link"})
 _KEPT_MAX = 64
+_BEYOND = 1024
+"""Characters kept behind the limit of content, for the encoder to see a secret whole that the limit falls into."""
 
 
 def _during(call: Any, message: Any) -> None:
@@ -89,8 +91,10 @@ def _during(call: Any, message: Any) -> None:
         body = getattr(message, "message", None)
         text = getattr(body, "text", None)
         if kind in _FILES and isinstance(text, str):
-            state.setdefault("urls", []).append(text)
+            state.setdefault("urls", []).append(text[: rules.policy().content_limit + _BEYOND])
         value = text if text is not None else getattr(body, "json_object", body)
+        if isinstance(value, str):  # a part, so that what is long is not kept alive until the last message
+            value = value[: rules.policy().content_limit + _BEYOND]
         state["outputs"].append(value if isinstance(value, str | list | dict) else {"type": kind})
 
 

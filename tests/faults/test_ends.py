@@ -204,22 +204,49 @@ def test_a_fork_while_exporting() -> None:
     assert len(ids) == len(set(ids)) == 5 * 203, done.stderr
 
 
-@pytest.mark.parametrize("how", ["full", "closed", "no files"])
-def test_nowhere_to_write(how: str) -> None:
-    """Standard error full or closed, no file may grow: the process runs and its spans arrive."""
-    shell = {"full": '"$@" 2>/dev/full', "closed": '"$@" 2>&-', "no files": 'ulimit -f 0; cd /proc; exec "$@"'}[how]
+DISK = """
+set -e
+mount -t tmpfs -o size=16k,mode=1777 tmpfs "$DISK"
+cd "$DISK"
+%s
+! echo more >another
+exec "$@"
+"""
+"""In a mount namespace of its own: a disk that holds the status file, temporary files and the current folder."""
+FULL = 'exec 2>"$DISK/stderr"\ncat /dev/zero >filler || true'
+SHELL = {
+    "stderr full": '"$@" 2>/dev/full',
+    "stderr closed": '"$@" 2>&-',
+    "no file may grow": 'ulimit -f 0; cd /proc; exec "$@"',
+    "disk full": DISK % FULL,
+    "disk read-only": DISK % 'mount -o remount,ro "$DISK"',
+}
+
+
+@pytest.mark.parametrize("how", SHELL)
+def test_nowhere_to_write(how: str, tmp_path: Path) -> None:
+    """Standard error full or closed, no file may grow, the disk full or read-only: spans arrive all the same."""
+    shell = ["sh", "-c", SHELL[how], "sh"]
+    place = "/proc"
+    if how.startswith("disk"):
+        shell = ["unshare", "-m", *shell]
+        place = str(tmp_path)
+        if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", place], check=False).returncode:
+            pytest.skip("may not mount a disk here")
     with backends.Backend("grpc") as backend:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "DIFY_OTEL_"))}
         done = subprocess.run(
-            ["sh", "-c", shell, "sh", sys.executable, "-B", str(PROGRAM), "threads", "0.3"],
+            [*shell, sys.executable, "-B", str(PROGRAM), "threads", "0.3"],
             env={
                 **kept,
                 "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("bootstrap", "instrumentors")),
                 "OTEL_EXPORTER_OTLP_ENDPOINT": backend.endpoint,
                 "OTEL_TRACES_SAMPLER_ARG": "x",
                 "DIFY_OTEL_INFRA_SPANS": "not a word",
-                "HOME": "/proc",
-                "TMPDIR": "/proc",
+                "DIFY_OTEL_STATUS_DIR": place,
+                "DISK": place,
+                "HOME": place,
+                "TMPDIR": place,
             },
             stdout=subprocess.PIPE,
             timeout=60,

@@ -234,6 +234,68 @@ def test_a_gigabyte_of_output_is_never_copied(what: str) -> None:
     assert done.stdout.strip() == "{}"
 
 
+CONCEPTS = """
+from types import SimpleNamespace as Thing
+from dify_otel_instrumentors import model, tool
+PIECE, PIECES = 16 << 20, 64
+
+def limit():
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (128 << 20),) * 2)
+
+def message(text):
+    return Thing(type="text", message=Thing(text=text), meta={})
+
+class Tool:
+    entity = Thing(identity=Thing(name="crawl", provider="web"), description=None)
+    runtime = None
+    def tool_provider_type(self): return "api"
+    def invoke(self, tool_parameters):
+        for _ in range(PIECES): yield message("x" * PIECE)
+    def at_once(self, tool_parameters):
+        yield message(WHOLE)
+
+class Model:
+    provider, model_name = "langgenius/openai/openai", "gpt"
+    def invoke_llm(self, prompt_messages, stream=True):
+        for text in TEXTS: yield chunk(text)
+
+def chunk(text):
+    return Thing(model="gpt", delta=Thing(message=Thing(content=text, tool_calls=[]), usage=None, finish_reason=None))
+
+what = sys.argv[1]
+WHOLE = "x" * GIGABYTE if what.endswith("at once") else ""
+TEXTS = ["x", WHOLE] if WHOLE else ("x" * PIECE for _ in range(PIECES))
+limit()
+stream = {
+    "tool, piece by piece": lambda: instrument(Tool.invoke, tool.EXECUTE)(Tool(), {"a": 1}),
+    "tool, at once": lambda: instrument(Tool.at_once, tool.EXECUTE)(Tool(), {"a": WHOLE}),
+    "model, piece by piece": lambda: instrument(Model.invoke_llm, model.CHAT)(Model(), []),
+    "model, at once": lambda: instrument(Model.invoke_llm, model.CHAT)(Model(), [Thing(role="user", content=WHOLE)]),
+}[what]()
+count = sum(1 for _ in stream)
+assert count == (PIECES if "piece" in what else 2 if "model" in what else 1), count
+(ended,) = kept.get_finished_spans()
+told = [v for k, v in ended.attributes.items() if isinstance(v, str) and v.count("x") > 1000]
+assert told and max(map(len, told)) < 20000, {k: str(v)[:80] for k, v in ended.attributes.items()}
+from dify_otel_instrumentors.core import guard
+print(guard.counts())
+"""
+
+
+@pytest.mark.parametrize("what", ["tool, piece by piece", "tool, at once", "model, piece by piece", "model, at once"])
+def test_a_gigabyte_from_a_tool_or_a_model_is_neither_copied_nor_kept(what: str) -> None:
+    """The concepts' own code: in one piece, and in pieces that Dify has long forgotten when the last one comes."""
+    setting = MEMORY[: MEMORY.index("class Lazy")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("bootstrap", "instrumentors"))}
+    done = subprocess.run(
+        [sys.executable, "-c", setting + CONCEPTS, what],
+        env=env, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "{}", done.stderr
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.recursive(

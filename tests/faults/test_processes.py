@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -109,13 +110,27 @@ def test_a_backend_with_every_mood(
             assert len(lines) <= LINES_MAX, lines
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGABRT"])
+TIMEOUT = ("sh", "-c", 'case "$1" in *gunicorn) set -- "$@" --timeout 3;; esac; exec "$@"', "sh")
+"""Put before a command: of gunicorn's options the last one holds."""
+
+
+def _hang(running: Any, child: int) -> None:
+    """The worker hangs until gunicorn's master has had enough of it, and is there again for the SIGABRT it was sent."""
+    os.kill(child, signal.SIGSTOP)
+    wait(lambda: "WORKER TIMEOUT" in running.api.text(), 20, "gunicorn's timeout")
+    os.kill(child, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "timeout"])
 def test_a_gunicorn_worker_that_ends_in_the_middle_of_a_stream(
     how: str, doors: Mapping[str, Any], start: Any, receiver: Any
 ) -> None:
-    """SIGKILL: out of memory. SIGTERM: a deployment, the stream comes to its end. SIGABRT: gunicorn's own timeout."""
+    """SIGKILL: out of memory. SIGTERM: a deployment, the stream comes to its end. Timeout: gunicorn's master kills."""
     names = {"api": {"name": f"api-{how}"}, "worker": {"name": f"worker-{how}"}}
-    with start(doors["inject"], **names) as running:
+    door = doors["inject"]
+    if how == "timeout":
+        door = dataclasses.replace(door, wrap=TIMEOUT)
+    with start(door, **names) as running:
         (child,) = children(running.api.pid)
         outcomes: list[Any] = []
         parent, trace_id = drive.traceparent()
@@ -132,7 +147,10 @@ def test_a_gunicorn_worker_that_ends_in_the_middle_of_a_stream(
         calling.start()
         wait(lambda: running.worker.text().count("received") > before, 20, "the request reaching the worker")
         began = time.monotonic()
-        os.kill(child, getattr(signal, how))
+        if how == "timeout":
+            _hang(running, child)
+        else:
+            os.kill(child, getattr(signal, how))
         wait(lambda: child not in children(running.api.pid), 20, "the worker's end")
         assert time.monotonic() - began < 15
         calling.join(40)

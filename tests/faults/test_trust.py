@@ -40,15 +40,23 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 """
 
 
+FOLLOW = """(
+                httpx.get(url, follow_redirects=True, headers={"tracestate": "of=dify"})
+                if "httpx" in url else requests.get(url, headers={"tracestate": "of=dify"})
+            )"""
+
+
 @contextmanager
-def service() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A service that notes the trace headers it is given."""
+def service(onward: str = "") -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """A service that notes the trace headers it is given, and may send its callers on to another."""
     seen: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             seen.append({name: self.headers[name] for name in HEADERS if self.headers[name]})
-            self.send_response(200)
+            self.send_response(302 if onward else 200)
+            if onward:
+                self.send_header("Location", f"{onward}/onward")
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -94,6 +102,23 @@ def test_only_the_cluster_learns_our_ids(sampler: str) -> None:
             DIFY_OTEL_PROPAGATE_TO=f"cluster,{host}",
         )
         assert len([headers for headers in overheard if headers]) >= (4 if not sampler else 0)
+
+
+@pytest.mark.parametrize("client", ["httpx", "requests"])
+def test_a_redirect_does_not_take_our_ids_to_a_stranger(client: str) -> None:
+    """Clients copy a request's headers to wherever it is sent on: also those that were for the first host alone."""
+    with backends.Backend("grpc") as backend, service() as (stranger, overheard), service(stranger) as (daemon, told):
+        follow = SERVING.replace('(httpx if "httpx" in url else requests).get(url)', FOLLOW)
+        done = python(
+            (follow + ASK).replace("\n", "\n        "),
+            FETCH=f"{daemon}/{client}",
+            PLUGIN_DAEMON_URL=daemon,
+            OTEL_EXPORTER_OTLP_ENDPOINT=backend.endpoint,
+        )
+        assert done.returncode == 0, done.stderr
+    assert len(told) == 4 and all("traceparent" in headers for headers in told)
+    # A header of Dify's own making goes where Dify's client takes it.
+    assert overheard == [{"tracestate": "of=dify"}] * 4
 
 
 def test_a_caller_that_is_not_trusted_gets_neither_trace_nor_baggage_in() -> None:
@@ -159,7 +184,11 @@ class _Everything(dict[str, str]):
 
 
 @examples(max_examples=300, deadline=None)
-@given(st.text(max_size=300) | st.binary(max_size=300).map(lambda b: b.decode("latin-1")))
+@given(
+    st.text(max_size=300)
+    | st.binary(max_size=300).map(lambda b: b.decode("latin-1"))
+    | st.from_regex(r"[0-9a-g]{2}-[0-9a-g]{32}-[0-9a-g]{16}-[0-9a-g]{1,3}", fullmatch=True)
+)
 def test_any_bytes_as_trace_context(value: str) -> None:
     from dify_otel_instrumentors.core import span
     from opentelemetry.propagate import extract, inject
