@@ -19,13 +19,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dify_otel_instrumentors import release
+from dify_otel_instrumentors.core import collected, guard, hooks, metrics, semconv, span
 from dify_otel_instrumentors.core import context as call_context
-from dify_otel_instrumentors.core import guard, hooks, metrics, semconv, span
 from dify_otel_instrumentors.core.rules import Policy
 from dify_otel_instrumentors.seams import SEAMS
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 
 from dify_otel import __version__, buckets, forks, notice, quiet, standard, status
@@ -92,6 +92,7 @@ class Sdk:
             notice.line(f"dify-otel: {left} spans were not sent before the process ended")
 
     def _flush(self) -> None:
+        collected.catch_up()
         providers: tuple[Any, ...] = (self.tracer_provider, self.meter_provider, self.logger_provider)
         if os.getpid() != self.pid:
             # A forked copy: it has no more than the spans it made, and a thread to send them only if it made any.
@@ -154,9 +155,10 @@ class _Queue(SpanProcessor):
     each span would miscount whenever another thread comes between.
     """
 
-    def __init__(self, processor: BatchSpanProcessor, spans: _Spans) -> None:
+    def __init__(self, processor: BatchSpanProcessor, spans: _Spans, length: int | None = None) -> None:
         self._processor = processor
         self._spans = spans
+        self._length = length
         self._said = -quiet.QUIET_SECONDS
         inner = getattr(processor, "_batch_processor", processor)
         # `queue` until 1.33, `_queue` afterwards; a bounded deque that forgets its oldest.
@@ -182,6 +184,14 @@ class _Queue(SpanProcessor):
         # Afterwards: a span that is counted but not in the queue yet would look like a lost one.
         with self._counting:
             self._ended += 1
+        try:
+            # The SDK's own limits: of the number of attributes, and of a value's length, which it keeps no count of.
+            if span.dropped_attributes:
+                metrics.record("dify.otel.spans.truncated", 1, {"reason": "attributes"})
+            if self._length is not None and _reaches(span, self._length):
+                metrics.record("dify.otel.spans.truncated", 1, {"reason": "length"})
+        except Exception:
+            guard.failed("sdk.truncated")
 
     def _lost(self) -> int:
         return self._ended - self._spans.taken - len(self._queue) - self._spans.dropped
@@ -210,6 +220,10 @@ class _Queue(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return bool(self._processor.force_flush(timeout_millis))
 
+    def size(self) -> int | None:
+        """Spans that wait in the queue; None where it cannot be seen, or is another process's."""
+        return None if self._queue is None or self._pid != os.getpid() else len(self._queue)
+
     def left(self) -> int:
         """Spans that have not been sent or given up yet."""
         if self._queue is None:
@@ -223,6 +237,11 @@ class _Queue(SpanProcessor):
     def exporting(self) -> bool:
         """Whether its thread runs in this process, which may be a forked copy."""
         return forks.exporting(self._processor)
+
+
+def _reaches(span: ReadableSpan, length: int) -> bool:
+    """Whether a value is as long as the SDK lets it be."""
+    return any(isinstance(v, str) and len(v) == length for v in (span.attributes or {}).values())
 
 
 def _log() -> logging.Logger:
@@ -284,7 +303,9 @@ def start(settings: Settings, role: str, app: Any = None) -> Sdk:
     )
     span.on_completion(completion.hook(settings.completion_hook))
     if sdk.meter_provider is not None:
-        metrics.configure(sdk.meter_provider.get_meter(SCOPE, __version__, schema_url=semconv.SCHEMA_URL))
+        meter = sdk.meter_provider.get_meter(SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
+        metrics.configure(meter, settings.metrics_app_labels)
+        metrics.observe("dify.otel.queue.size", None if sdk.queue is None else sdk.queue.size)
     logs.mark_records()
     call_context.carry_into_threads()
     infra.start(sdk, app)
@@ -373,7 +394,7 @@ def _own(sdk: Sdk) -> None:
         size = int(os.environ.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH))
         room = int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE", "2048"))
         processor = BatchSpanProcessor(sdk.spans, max_export_batch_size=min(size, room))
-        sdk.queue = _Queue(processor, sdk.spans)
+        sdk.queue = _Queue(processor, sdk.spans, SpanLimits().max_span_attribute_length)
         provider.add_span_processor(sdk.queue)
     sdk.tracer_provider = provider
     sdk.meter_provider = _made("metrics", lambda: _meter_provider(settings, resource))

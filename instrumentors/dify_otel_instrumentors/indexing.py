@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import shapes
-from .core.operation import Measure, Operation
+from .core.operation import Measure, Operation, Tap
 
 
 def _operation(stage: str) -> Operation:
@@ -23,6 +23,13 @@ def _operation(stage: str) -> Operation:
         yield "dify.tenant_id", shapes.word(shapes.column(rows[0], "tenant_id")) if rows else None
 
     def after(call: Any, result: Any) -> Iterator[Any]:
+        begun, done = call.state.get("begun", 0), call.state.get("done", 0)
+        if begun:
+            yield "dify.indexing.segment_count", done
+            for status, count in (("completed", done), ("error", begun - done)):
+                if count:
+                    labels = {"dify.indexing.stage": stage, "dify.indexing.status": status}
+                    yield Measure("dify.indexing.segments", count, labels)
         yield Measure(
             "dify.indexing.duration", call.elapsed(), {"dify.indexing.stage": stage, "error.type": call.failed}
         )
@@ -39,3 +46,16 @@ def _operation(stage: str) -> Operation:
 RUN = _operation("run")
 FROM_SPLITTING = _operation("split")
 FROM_INDEXING = _operation("load")
+
+
+def _count(arguments: Mapping[str, Any], enclosing: Any, what: str) -> None:
+    run = enclosing.nearest("indexing") if enclosing is not None else None
+    if run is not None:
+        run.state[what] = run.state.get(what, 0) + (shapes.counted(arguments.get("documents")) or 0)
+
+
+LOAD = Tap(
+    before=lambda arguments, enclosing: _count(arguments, enclosing, "begun"),
+    after=lambda arguments, result, enclosing: _count(arguments, enclosing, "done"),
+)
+"""`IndexingRunner._load`: the segments of one document are indexed, or an exception says that not all of them are."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import messages, shapes
 from .core import metrics, rules, semconv
-from .core.operation import Content, Measure, Operation
+from .core.operation import Content, Measure, Operation, Tap
 
 _PARAMETERS = {
     "temperature": "gen_ai.request.temperature",
@@ -57,6 +57,8 @@ def _identity(instance: Any, operation: str | None, kind: str) -> tuple[tuple[st
 def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
     if metrics.active():
         call.state["labels"] = {name: call.fact(name) for name in ("gen_ai.provider.name", "gen_ai.request.model")}
+        app = call.nearest("app")
+        call.state["mode"] = app.state.get("mode") if app is not None else None
 
 
 def _name_as(word: str) -> Any:
@@ -137,10 +139,11 @@ def usage_measures(call: Any, usage: Any, operation: str) -> Iterator[Measure]:
     labels = {"gen_ai.operation.name": operation, **own}
     kind = _KINDS.get(operation, operation)
     read, said = _either(held, "prompt_tokens", "tokens"), held.get("completion_tokens")
+    leaf = {"dify.operation_type": kind, "dify.app.mode": call.state.get("mode"), **own}
     for direction, tokens in (("input", read), ("output", said)):
         if tokens:
             yield Measure("gen_ai.client.token.usage", tokens, {**labels, "gen_ai.token.type": direction})
-            yield Measure("dify.tokens", tokens, {"dify.operation_type": kind, "gen_ai.token.type": direction, **own})
+            yield Measure("dify.tokens", tokens, {**leaf, "gen_ai.token.type": direction})
     price = shapes.number(held.get("total_price"))
     if price:
         yield Measure("dify.cost", price, {**own, "currency": shapes.word(held.get("currency"))})
@@ -535,3 +538,17 @@ TEXT_TO_SPEECH = Operation(
     opened=_opened,
     kind="client",
 )
+
+
+# --- load balancing: a credential that was refused is put aside for a while, and the next one is tried
+
+
+def _put_aside(arguments: Mapping[str, Any], result: Any, enclosing: Any) -> None:
+    balancer = arguments.get("self")
+    provider = semconv.provider_name(shapes.word(getattr(balancer, "_provider", None)))
+    model = shapes.word(getattr(balancer, "_model", None))
+    labels = {"gen_ai.provider.name": provider, "gen_ai.request.model": model}
+    metrics.record("dify.model.load_balancing.switches", 1, labels)
+
+
+PUT_ASIDE = Tap(after=_put_aside)

@@ -112,6 +112,8 @@ def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
     call.state["type"] = _type(node)
     call.state["node"] = shapes.word(_identity(node)[0])
     call.state["handled"] = bool(shapes.word(_probe(node, "error_strategy")))
+    if call.state["type"] == "iteration":
+        call.state["parallel"] = bool(_probe(node, "is_parallel"))
     _keep(node, _CONTEXT, call.context)
 
 
@@ -281,7 +283,9 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
         {"dify.node.type": kind, "dify.node.status": status, "error.type": call.failed},
     )
     if kind == "iteration" and isinstance(call.state.get("length"), int):
-        yield Measure("dify.iteration.items", call.state["length"], {})
+        yield Measure(
+            "dify.iteration.items", call.state["length"], {"dify.iteration.parallel": call.state.get("parallel")}
+        )
     if call.state.get("failed_items"):
         yield "dify.iteration.failed_count", call.state["failed_items"]
         yield Measure("dify.iteration.failed_items", call.state["failed_items"], {})

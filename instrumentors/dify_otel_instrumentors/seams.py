@@ -11,12 +11,16 @@ from __future__ import annotations
 from . import (
     agent,
     app,
+    engine,
+    feedback,
     generation,
     indexing,
+    mcp,
     message,
     model,
     moderation,
     node,
+    plugin,
     retrieval,
     sandbox,
     tool,
@@ -227,6 +231,51 @@ SEAMS: tuple[Seam, ...] = (
         lost="which items of an iteration or rounds of a loop failed",
         reads=("frame", "event"),
     ),
+    # --- the engine: its queue and workers
+    Seam(
+        "node.ready",
+        engine.READY,
+        (
+            "core.workflow.graph_engine.ready_queue.in_memory:InMemoryReadyQueue.put",
+            "dify_graph.graph_engine.ready_queue.in_memory:InMemoryReadyQueue.put",
+            "graphon.graph_engine.ready_queue.in_memory:InMemoryReadyQueue.put",
+        ),
+        releases=("1.9.0-",),
+        lost="how long nodes wait for a worker",
+        reads=("item",),
+    ),
+    Seam(
+        "node.started",
+        engine.STARTED,
+        (
+            "core.workflow.graph_engine.worker:Worker._execute_node",
+            "dify_graph.graph_engine.worker:Worker._execute_node",
+            "graphon.graph_engine.worker:Worker._execute_node",
+        ),
+        releases=("1.9.0-",),
+        lost="how long nodes wait for a worker",
+        reads=("node",),
+    ),
+    Seam(
+        "node.workers",
+        engine.watched,
+        (
+            "core.workflow.graph_engine.worker_management.worker_pool:WorkerPool.start",
+            "dify_graph.graph_engine.worker_management.worker_pool:WorkerPool.start",
+            "graphon.graph_engine.worker_management.worker_pool:WorkerPool.start",
+        ),
+        releases=("1.9.0-",),
+        lost="the number of workers and of nodes that wait for one",
+    ),
+    # Names of graphon 0.8, which no release has yet: claimed by none.
+    *(
+        Seam(f"node.{name}_renamed", does, (target,), releases=(), lost="nothing that a release has")
+        for name, does, target in (
+            ("ready", engine.READY, "graphon.runtime.ready_queue.in_memory:InMemoryReadyQueue.put"),
+            ("started", engine.STARTED, "graphon.engine.worker.worker:Worker._execute_node"),
+            ("workers", engine.watched, "graphon.engine.worker.worker_pool:WorkerPool.start"),
+        )
+    ),
     # --- models
     Seam(
         "model.chat",
@@ -292,6 +341,12 @@ SEAMS: tuple[Seam, ...] = (
         ("core.model_manager:ModelInstance.invoke_tts",),
         lost="speech synthesis calls",
         reads=("content_text", "voice"),
+    ),
+    Seam(
+        "model.put_aside",
+        model.PUT_ASIDE,
+        ("core.model_manager:LBModelManager.cooldown",),
+        lost="how often load balancing goes on to another credential",
     ),
     # --- tools and agents
     Seam(
@@ -480,6 +535,16 @@ SEAMS: tuple[Seam, ...] = (
         lost="code executions in the sandbox",
         reads=("language", "preload", "code"),
     ),
+    Seam(
+        "plugin.call",
+        plugin.timed,
+        (
+            "core.plugin.impl.base:BasePluginClient._request_with_plugin_daemon_response",
+            "core.plugin.impl.base:BasePluginClient._request_with_plugin_daemon_response_stream",
+        ),
+        lost="how long the plugin daemon took for a call",
+        reads=("path", "headers"),
+    ),
     Seam("indexing.run", indexing.RUN, ("core.indexing_runner:IndexingRunner.run",), lost="dataset indexing"),
     Seam(
         "indexing.split",
@@ -492,6 +557,40 @@ SEAMS: tuple[Seam, ...] = (
         indexing.FROM_INDEXING,
         ("core.indexing_runner:IndexingRunner.run_in_indexing_status",),
         lost="dataset indexing resumed at loading",
+    ),
+    Seam(
+        "indexing.segments",
+        indexing.LOAD,
+        ("core.indexing_runner:IndexingRunner._load",),
+        lost="the number of segments that indexing made",
+        reads=("documents",),
+    ),
+    Seam(
+        "mcp.request",
+        mcp.REQUEST,
+        ("core.mcp.session.base_session:BaseSession.send_request",),
+        lost="requests to MCP servers",
+        reads=("request",),
+    ),
+    Seam(
+        "mcp.opened",
+        mcp.OPENED,
+        ("core.mcp.mcp_client:MCPClient._initialize",),
+        lost="the duration of MCP sessions",
+    ),
+    Seam(
+        "mcp.closed",
+        mcp.CLOSED,
+        ("core.mcp.mcp_client:MCPClient.__exit__",),
+        lost="the duration of MCP sessions",
+        reads=("exc_type",),
+    ),
+    Seam(
+        "feedback",
+        feedback.GIVEN,
+        ("services.message_service:MessageService.create_feedback",),
+        lost="the count of ratings",
+        reads=("app_model", "rating"),
     ),
     Seam(
         "trigger.webhook",

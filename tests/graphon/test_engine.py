@@ -213,6 +213,9 @@ def test_a_stopped_run_leaves_no_container_open(runs: Runs) -> None:
 def test_exactly_the_seams_of_this_engine_are_on(runs: Runs) -> None:
     on = {name for name, targets in runs.seams.items() if "on" in targets.values()}
     frames = {"node.resume", "node.frame", "node.frame_done", "node.frame_failed"}
-    assert on == {"node.run"} | (frames if runs.frames else {"node.children"})
+    queue = {"node.ready", "node.started", "node.workers"}
+    if runs.version >= (0, 8):
+        queue = {f"{name}_renamed" for name in queue}
+    assert on == {"node.run"} | queue | (frames if runs.frames else {"node.children"})
     assert list(runs.seams["node.run"].values()).count("on") == 1
     assert [t for targets in runs.seams.values() for t, state in targets.items() if state == "failed"] == []

@@ -1,4 +1,4 @@
-"""Metrics: named once, advised buckets that arrive at the SDK, labels bounded and never an id."""
+"""Metrics: named once, advised buckets that arrive at the SDK, labels bounded and no id unless asked for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = {m.name: m for m in metrics.METRICS}
 def test_the_table_is_sound() -> None:
     assert len(NAMES) == len(metrics.METRICS)
     for metric in metrics.METRICS:
-        assert metric.kind in ("counter", "updown", "histogram")
+        assert metric.kind in ("counter", "updown", "histogram", "gauge")
         assert metric.unit and metric.description
         assert bool(metric.buckets) == (metric.kind == "histogram")
         assert list(metric.buckets) == sorted(set(metric.buckets))
@@ -53,9 +53,10 @@ def test_what_is_measured_exists_and_has_no_ids_for_labels() -> None:
 
 
 def test_every_metric_is_recorded_with_its_advised_buckets(recorded: Any) -> None:
-    for metric in metrics.METRICS:
+    points = [metric for metric in metrics.METRICS if metric.kind != "gauge"]
+    for metric in points:
         metrics.record(metric.name, 1, {"label": "value", "absent": None})
-    for metric in metrics.METRICS:
+    for metric in points:
         (point,) = recorded.points(metric.name) or [None]
         assert point is not None, metric.name
         assert dict(point.attributes) == {"label": "value"}
@@ -72,20 +73,52 @@ def test_distinct_labels_are_bounded(recorded: Any, monkeypatch: Any) -> None:
     assert points["other"] == 40
 
 
+def test_the_same_labels_are_one_object_however_they_come(recorded: Any, monkeypatch: Any) -> None:
+    given: list[Any] = []
+    _, known = metrics._points["dify.tokens"]
+    monkeypatch.setitem(metrics._points, "dify.tokens", (lambda value, labels: given.append(labels), known))
+    metrics.record("dify.tokens", 1, {"a": "x", "b": None})
+    metrics.record("dify.tokens", 1, {"a": "x", "b": None})
+    metrics.record("dify.tokens", 1, {"a": None, "b": "x"})
+    metrics.record("dify.tokens", 1, {"c": "x", "b": None})
+    assert given == [{"a": "x"}, {"a": "x"}, {"b": "x"}, {"c": "x"}]
+    assert given[0] is given[1]
+
+
+def test_a_label_set_belongs_to_its_metric_and_meter(record: Any) -> None:
+    record()
+    metrics.record("dify.tokens", 1, {"a": "x"})
+    again = record()
+    metrics.record("dify.tokens", 1, {"a": "x"})
+    metrics.record("dify.cost", 2, {"a": "x"})
+    assert [p.value for p in again.points("dify.tokens")] == [1]
+    assert [p.value for p in again.points("dify.cost")] == [2]
+
+
 def test_unknown_metrics_and_no_meter_are_nothing(recorded: Any) -> None:
     metrics.record("no.such.metric", 1, {})
     metrics.configure(None)
     metrics.record("dify.tokens", 1, {})
+    assert recorded.points("dify.tokens") == []
 
 
 def test_an_api_without_advisories_still_gets_histograms() -> None:
     made: list[str] = []
 
+    class OldInstrument:
+        def record(self, value: float, labels: Any) -> None: ...
+
+        add = record
+
     class OldMeter:
         def create_counter(self, name: str, unit: str = "", description: str = "") -> Any:
             made.append(name)
+            return OldInstrument()
 
         create_up_down_counter = create_histogram = create_counter
+
+        def create_observable_gauge(self, name: str, callbacks: Any, unit: str = "", description: str = "") -> Any:
+            made.append(name)
 
     metrics.configure(OldMeter())
     metrics.configure(None)

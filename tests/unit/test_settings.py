@@ -134,6 +134,16 @@ def test_lists() -> None:
     assert subject.read({"DIFY_OTEL_DIALECTS": ","}).dialects == DEFAULT.dialects
 
 
+def test_labels_of_apps_are_off_unless_named() -> None:
+    name = "DIFY_OTEL_METRICS_APP_LABELS"
+    assert DEFAULT.metrics_app_labels == ()
+    assert subject.read({name: "OFF"}) == DEFAULT
+    assert subject.read({name: "tenant_id, APP_ID"}).metrics_app_labels == ("tenant_id", "app_id")
+    wrong = subject.read({name: "app_id,user_id"})
+    assert wrong.metrics_app_labels == ("app_id",)
+    assert len(wrong.warnings) == 1 and "tenant_id" in wrong.warnings[0]
+
+
 def test_the_traces_protocol_wins_over_the_general_one() -> None:
     names = ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
     assert subject.read(dict(zip(names, ("grpc", "http/protobuf"), strict=True))).protocol == "http/protobuf"

@@ -20,6 +20,7 @@ from typing import Any
 
 CUT = "…[cut]"
 """Marks a value that was cut."""
+_CUT_END = f'{CUT}"'
 DEPTH_MAX = 24
 """Nesting deeper than this is written as its class name (cycles end here)."""
 REDACTED = "***"
@@ -76,11 +77,17 @@ def cut(text: str, limit: int) -> str:
 
 def encode(value: Any, limit: int) -> str:
     """`value` as an attribute string of at most about `limit` characters: text as it is, anything else as JSON."""
+    return encoded(value, limit)[0]
+
+
+def encoded(value: Any, limit: int) -> tuple[str, bool]:
+    """`encode`, and whether something was left out for the limit's sake."""
     if issubclass(type(value), str):
-        return sound(cut(str.__str__(value), limit))
+        text = str.__str__(value)
+        return sound(cut(text, limit)), len(text) > limit
     writer = _Writer(limit)
     writer.write(value, 0)
-    return "".join(writer.parts)
+    return "".join(writer.parts), writer.cut
 
 
 def sound(text: str) -> str:
@@ -110,9 +117,10 @@ def _name_of(kind: type) -> str:
 
 
 class _Writer:
-    __slots__ = ("left", "parts")
+    __slots__ = ("cut", "left", "parts")
 
     def __init__(self, limit: int) -> None:
+        self.cut = False
         self.left = limit
         self.parts: list[str] = []
 
@@ -145,7 +153,10 @@ class _Writer:
 
     def text(self, value: str) -> None:
         room = max(self.left, len(CUT))
-        self.put(_quoted(sound(cut(value, room)), room))
+        quoted = _quoted(sound(cut(value, room)), room)
+        if quoted.endswith(_CUT_END):
+            self.cut = True
+        self.put(quoted)
 
     def compound(self, value: Any, kind: type, depth: int) -> None:
         if isinstance(value, enum.Enum):
@@ -177,6 +188,7 @@ class _Writer:
                     if not first:
                         self.put(",")
                     self.put(f'"{CUT}":true')
+                    self.cut = True
                     break
                 name = str.__str__(key) if isinstance(key, str) else _key(key)
                 mark = len(self.parts)
@@ -200,6 +212,7 @@ class _Writer:
         try:
             for item in value:
                 if self.left <= len(CUT):
+                    self.cut = True
                     break
                 if not first:
                     self.put(",")

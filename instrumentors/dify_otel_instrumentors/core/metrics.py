@@ -2,12 +2,13 @@
 
 Official GenAI names are those of core semantic conventions 1.41.1 (`gen_ai.client.*`), which dashboards and ARMS read;
 beside them those of semantic-conventions-genai's main (`gen_ai.client.inference.*`), unless `DIFY_OTEL_SEMCONV=1.41`;
-`dify.*` follows Dify's own enterprise dictionary where it has a name. No metric ever carries an id.
+`dify.*` follows Dify's own enterprise dictionary where it has a name. No metric carries an id unless a person asks for
+those of apps and workspaces, and then of a bounded number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +23,13 @@ _N = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 _DOCUMENTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _WAIT = (60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0, 259200.0, 604800.0)
 _SCORES = tuple(n / 10 for n in range(1, 10))
+_OWN = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_MCP = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`kind` is `counter`, `updown` or `histogram`; `buckets` advises histogram boundaries."""
+    """`kind` is `counter`, `updown`, `gauge` or `histogram`; `buckets` advises histogram boundaries."""
 
     name: str
     kind: str
@@ -61,6 +64,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("gen_ai.invoke_agent.duration", "histogram", "s", "Duration of an agent invocation", _A),
     Metric("gen_ai.invoke_agent.inference_calls", "histogram", "{call}", "Model calls of an agent invocation", _N),
     Metric("gen_ai.invoke_agent.tool_calls", "histogram", "{call}", "Tool calls of an agent invocation", _N),
+    Metric("mcp.client.operation.duration", "histogram", "s", "MCP request to its answer", _MCP),
+    Metric("mcp.client.session.duration", "histogram", "s", "MCP session, opened to closed", _MCP),
     Metric("dify.app.requests", "counter", "{request}", "App requests by outcome"),
     Metric("dify.app.request.duration", "histogram", "s", "App request to the last byte of its answer", _W),
     Metric("dify.app.time_to_first_chunk", "histogram", "s", "App request to the first chunk of its answer", _D),
@@ -73,6 +78,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("dify.node.duration", "histogram", "s", "Duration of a node execution", _NODE),
     Metric("dify.node.executions", "counter", "{execution}", "Node executions by status"),
     Metric("dify.node.retries", "counter", "{retry}", "Node executions that were retries"),
+    Metric("dify.node.queue.duration", "histogram", "s", "Node ready to node started", _D),
+    Metric("dify.graph_engine.workers", "gauge", "{worker}", "Workers of the graph engines that run"),
+    Metric("dify.graph_engine.ready_queue.size", "gauge", "{node}", "Nodes that wait for a worker"),
     Metric("dify.iteration.items", "histogram", "{item}", "Items of an iteration", _N),
     Metric("dify.iteration.failed_items", "counter", "{item}", "Items of iterations that failed"),
     Metric("dify.celery.queue.wait.duration", "histogram", "s", "Task published to task started", _D),
@@ -87,30 +95,121 @@ METRICS: tuple[Metric, ...] = (
     Metric("dify.tokens", "counter", "{token}", "Tokens by operation and type, leaf calls only"),
     Metric("dify.cost", "counter", "1", "Price of model calls, by currency"),
     Metric("dify.model.rate_limited", "counter", "{call}", "Model calls that a provider's rate limit refused"),
+    Metric("dify.model.load_balancing.switches", "counter", "{switch}", "Credentials put aside by load balancing"),
     Metric("dify.model.quota_exceeded", "counter", "{call}", "Model calls that Dify's quota refused"),
+    Metric("dify.plugin.invocation.duration", "histogram", "s", "Request to the plugin daemon, to its last byte", _D),
+    Metric("dify.feedback", "counter", "{rating}", "Ratings that people gave to answers"),
     Metric("dify.moderation.checks", "counter", "{check}", "Moderation checks by result"),
     Metric("dify.sandbox.duration", "histogram", "s", "Duration of a code execution", _D),
     Metric("dify.sandbox.errors", "counter", "{error}", "Code executions that failed"),
     Metric("dify.indexing.duration", "histogram", "s", "Duration of a document indexing run", _W),
+    Metric("dify.indexing.segments", "counter", "{segment}", "Segments that indexing made"),
     Metric("dify.otel.spans.exported", "counter", "{span}", "Spans handed over to the backend"),
     Metric("dify.otel.spans.dropped", "counter", "{span}", "Spans lost, by reason"),
+    Metric("dify.otel.spans.truncated", "counter", "{span}", "Spans of which something was cut to a limit"),
+    Metric("dify.otel.queue.size", "gauge", "{span}", "Spans that wait for their export"),
+    Metric(
+        "dify.otel.overhead",
+        "histogram",
+        "s",
+        "Time that beginning and ending the recorded calls of a request took in this process; without what is done "
+        "for each chunk of a stream, SQL, Redis and HTTP, and without the export, which has a thread of its own",
+        _OWN,
+    ),
 )
 
 LABELS_MAX = 2000
 """Distinct label sets a metric may have in a process; points past it are counted under `other`."""
+OWNERS_MAX = 200
+"""Distinct apps, names of apps, and workspaces that are labels in a process; the others are counted under `other`."""
+
+OWNERS: Mapping[str, str] = {"app_id": "dify.app_id", "app_name": "dify.app.name", "tenant_id": "dify.tenant_id"}
+"""What a person may ask for, and the label it becomes."""
 
 _instruments: dict[str, tuple[str, Any]] = {}
-_seen: dict[str, set[tuple[Any, ...]]] = {}
+_points: dict[str, tuple[Callable[[float, Mapping[str, Any]], None], dict[tuple[Any, ...], dict[str, Any]]]] = {}
+"""How a point of a metric is put, and its label sets so far: each is built once, and that one given to the SDK."""
+_sources: dict[str, Callable[[], float | None]] = {}
+_owners: dict[str, dict[str, str]] = {}
+"""By label: what each value is counted under. Empty unless asked for."""
+_names: dict[str, str] = {}
+"""The names of the apps in `_owners`."""
+_OTHER = "other"
+_DEPTH_MAX = 64
 
 
-def configure(meter: Any) -> None:
-    """Make the instruments on `meter` (an OpenTelemetry Meter); None forgets them."""
-    _instruments.clear()
-    _seen.clear()
+def configure(meter: Any, owners: Iterable[str] = ()) -> None:
+    """Make the instruments on `meter` (an OpenTelemetry Meter); None forgets them.
+
+    `owners` are keys of `OWNERS`: labels that calls add to their points of `dify.*` and `gen_ai.*`.
+    """
+    global by_owner
+    for table in (_instruments, _points, _owners, _names):
+        table.clear()
+    by_owner = False
     if meter is None:
         return
     for metric in METRICS:
-        _instruments[metric.name] = (metric.kind, _make(meter, metric))
+        made = _make(meter, metric)
+        _instruments[metric.name] = (metric.kind, made)
+        if metric.kind != "gauge":
+            _points[metric.name] = (made.record if metric.kind == "histogram" else made.add, {})
+    _owners.update((OWNERS[owner], {}) for owner in owners)
+    by_owner = bool(_owners)
+
+
+by_owner = False
+"""Whether points are to be given to `owned` first."""
+
+
+def owned(name: str, labels: Mapping[str, Any], call: Any) -> Mapping[str, Any]:
+    """`labels` with the app and workspace that `call` knows, as far as they were asked for. Never raises.
+
+    Not for what goes up and down: the app may become known in between, and both ends must meet.
+    """
+    try:
+        if not name.startswith(("dify.", "gen_ai.")) or _instruments[name][0] == "updown":
+            return labels
+        out = dict(labels)
+        for label, seen in _owners.items():
+            value = _name(call) if label == "dify.app.name" else call.inherited.get(label)
+            if value:
+                out[label] = seen.get(value) or _admitted(seen, value)
+        return out
+    except Exception:
+        guard.failed("metrics.owned")
+        return labels
+
+
+def _admitted(seen: dict[str, str], value: str) -> str:
+    if len(seen) >= OWNERS_MAX:
+        return _OTHER
+    seen[value] = value
+    return value
+
+
+def _name(call: Any) -> str | None:
+    """The name of the app that `call` is of: told by the app's own call, known to the others of the process since."""
+    app = call.inherited.get("dify.app_id")
+    if not app:
+        return None
+    name = call.fact("dify.app.name")
+    if name is None:
+        known = _names.get(app)
+        if known is not None:
+            return known
+        for _ in range(_DEPTH_MAX):
+            call = call.parent
+            if call is None or call.inherited.get("dify.app_id") != app:
+                return None
+            name = call.fact("dify.app.name")
+            if name is not None:
+                break
+        else:
+            return None
+    if app in _names or len(_names) < OWNERS_MAX:
+        _names[app] = name
+    return str(name)
 
 
 def _make(meter: Any, metric: Metric) -> Any:
@@ -119,6 +218,8 @@ def _make(meter: Any, metric: Metric) -> Any:
         return meter.create_counter(**arguments)
     if metric.kind == "updown":
         return meter.create_up_down_counter(**arguments)
+    if metric.kind == "gauge":
+        return meter.create_observable_gauge(callbacks=[lambda options: _observations(metric.name)], **arguments)
     try:
         return meter.create_histogram(**arguments, explicit_bucket_boundaries_advisory=list(metric.buckets))
     except TypeError:  # the advisory parameter came with opentelemetry-api 1.28
@@ -130,23 +231,41 @@ def active() -> bool:
     return bool(_instruments)
 
 
+def observe(name: str, source: Callable[[], float | None] | None) -> None:
+    """From now on the gauge `name` has the value that `source` gives at each export; None: no point."""
+    if source is None:
+        _sources.pop(name, None)
+    else:
+        _sources[name] = source
+
+
+def _observations(name: str) -> list[Any]:
+    from opentelemetry.metrics import Observation  # the seam table is read before OpenTelemetry may be
+
+    source = _sources.get(name)
+    try:
+        value = source() if source is not None else None
+    except Exception:
+        guard.failed("metrics.observe")
+        return []
+    return [] if value is None else [Observation(value)]
+
+
 def record(name: str, value: float, labels: Mapping[str, Any]) -> None:
     """Record one point; nothing without a meter. Never raises."""
     try:
-        found = _instruments.get(name)
+        found = _points.get(name)
         if found is None:
             return
-        labels = {k: v for k, v in labels.items() if v is not None}
-        key = tuple(labels.values())
-        seen = _seen.setdefault(name, set())
-        if key not in seen:
-            if len(seen) >= LABELS_MAX:
-                labels = dict.fromkeys(labels, "other")
+        put, known = found
+        key = (*labels, *labels.values())
+        held = known.get(key)
+        if held is None:
+            held = {k: v for k, v in labels.items() if v is not None}
+            if len(known) < LABELS_MAX:
+                known[key] = held
             else:
-                seen.add(key)
-        if found[0] == "histogram":
-            found[1].record(value, labels)
-        else:
-            found[1].add(value, labels)
+                held = dict.fromkeys(held, _OTHER)
+        put(value, held)
     except Exception:
         guard.failed("metrics.record")

@@ -15,7 +15,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from . import attributes, content, guard, metrics, rules, semconv
+from . import attributes, collected, content, guard, metrics, rules, semconv
 from .context import CALL
 from .operation import Content, Error, Measure, Operation
 from .rules import Policy
@@ -100,6 +100,10 @@ def configure(
     """
     global _runtime
     rules.set_policy(policy)
+    if tracer is None:
+        collected.forget()
+    else:
+        collected.watch()
     _runtime = None if tracer is None else _Runtime(tracer, policy or Policy(), emit, private)
 
 
@@ -138,11 +142,28 @@ def _unusual(value: Any, kind: type) -> Any:
     return None
 
 
-def end_time(span: Any, began: float) -> int:
-    """Now, in nanoseconds; where the clock was set back meanwhile, the start and what passed since `began`."""
+_NOTHING_CUT: frozenset[str] = frozenset()
+
+
+def _cuts(values: list[Any] | tuple[Any, ...]) -> frozenset[str]:
+    """What of a list attribute does not fit: `list`, `text`."""
+    found = {"list"} if len(values) > ITEMS_MAX else set()
+    for value in values[:ITEMS_MAX]:
+        if type(value) is str and len(value) > TEXT_MAX:
+            found.add("text")
+    return frozenset(found)
+
+
+def end_time(span: Any, began: float, stopped: float | None = None) -> int:
+    """Now, in nanoseconds; where the clock was set back meanwhile, the start and what passed since `began`.
+
+    `stopped`: when it was over, if that was not now.
+    """
     now = time_ns()
     start = getattr(span, "start_time", None) or 0
-    return now if now >= start else int(start + (perf_counter() - began) * 1e9)
+    if stopped is None and now >= start:
+        return now
+    return int(start + ((stopped or perf_counter()) - began) * 1e9)
 
 
 class Call:
@@ -153,12 +174,14 @@ class Call:
         "_began",
         "_contents",
         "_context",
+        "_cuts",
         "_error",
         "_facts",
         "_io",
         "_late",
         "_lent",
         "_passed",
+        "_stopped",
         "arguments",
         "ended",
         "first_item",
@@ -167,6 +190,7 @@ class Call:
         "operation",
         "parent",
         "span",
+        "spent",
         "state",
     )
 
@@ -178,9 +202,11 @@ class Call:
             # Shared with the parent until this call passes on something of its own.
             self.inherited: dict[str, Any] = parent.inherited
             self._passed: dict[str, Any] = parent._passed
+            self.spent: list[float] = parent.spent
         else:
             self.inherited = {}
             self._passed = {}
+            self.spent = [0.0]
         self.state: dict[str, Any] = {}
         self.ended = False
         self.muted = False
@@ -191,7 +217,9 @@ class Call:
         self._late: dict[str, Any] = {}
         self._aliased: list[str] = []
         self._contents: dict[str, Content] | None = None
+        self._cuts = _NOTHING_CUT
         self._began = perf_counter()
+        self._stopped: float | None = None
         self.span: trace.Span = trace.INVALID_SPAN
         self._context: Any = None
         self._lent: Any = None
@@ -200,7 +228,7 @@ class Call:
 
     def elapsed(self) -> float:
         """Seconds since the call began."""
-        return perf_counter() - self._began
+        return (self._stopped or perf_counter()) - self._began
 
     def chunk(self) -> float | None:
         """Seconds to the first piece of the answer, if there was one."""
@@ -334,6 +362,8 @@ class Call:
         if self.ended:
             return
         try:
+            if collected._collecting is not None and _put_off(self, self.fail, error):
+                return
             if isinstance(error, CANCELLED):
                 # Many consumers stop reading after the last item they need: that is an end, not a cancellation.
                 if not self.state.get("complete"):
@@ -349,8 +379,14 @@ class Call:
     def finish(self, result: Any = None) -> None:
         if self.ended:
             return
+        try:
+            if collected._collecting is not None and _put_off(self, self.finish, result):
+                return
+        except Exception:
+            guard.failed("span.put_off")
         self.ended = True
         try:
+            began = perf_counter()
             after = self.operation.after
             if after is not None:
                 try:
@@ -374,6 +410,8 @@ class Call:
                     attributes.put(span, late)
                 if self._error is not None:
                     self._mark()
+                for reason in self._cuts:
+                    metrics.record("dify.otel.spans.truncated", 1, {"reason": reason})
                 if runtime is not None and (runtime.emit is not None or _completed is not None):
                     self._emit(runtime)
         except Exception:
@@ -382,13 +420,20 @@ class Call:
             try:
                 if not self.muted:
                     span = self.span
-                    span.end(end_time(span, self._began))
+                    span.end(end_time(span, self._began, self._stopped))
             except Exception:
                 guard.failed("span.end")
             self.arguments = None
             self.state = {}
             # The context holds this call: without this each call would wait for the garbage collector.
             self._context = self._lent = None
+            try:
+                spent = self.spent
+                spent[0] += perf_counter() - began
+                if self.parent is None:
+                    metrics.record("dify.otel.overhead", spent[0], {})
+            except Exception:
+                guard.failed("span.spent")
 
     def _emit(self, runtime: _Runtime) -> None:
         """The event of a finished call, with content where the gate lets it onto events."""
@@ -411,7 +456,9 @@ class Call:
             return
         text = None
         if _runtime is not None and _runtime.policy.error_text and error.text:
-            text = content.encode(error.text, TEXT_MAX)
+            text, short = content.encoded(error.text, TEXT_MAX)
+            if short:
+                self._cuts = self._cuts | {"text"}
         self.span.set_status(trace.StatusCode.ERROR, text)
         facts = {"exception.type": error.type}
         if text:
@@ -438,6 +485,7 @@ class Call:
                 if kind is str:
                     if len(value) > TEXT_MAX:
                         value = value[:TEXT_MAX]
+                        self._cuts = self._cuts | {"text"}
                     if not value.isascii():
                         value = content.sound(value)
                 elif kind is Content:
@@ -452,6 +500,8 @@ class Call:
                         if value is None:
                             continue
                 elif kind is not float and kind is not bool:
+                    if kind is list or kind is tuple:
+                        self._cuts = self._cuts | _cuts(value)
                     value = _plain(value)
                     if value is None:
                         continue
@@ -462,7 +512,8 @@ class Call:
                     else:
                         self._aliased.append(key)
             elif type(pair) is Measure:
-                metrics.record(pair.metric, pair.value, pair.labels)
+                labels = metrics.owned(pair.metric, pair.labels, self) if metrics.by_owner else pair.labels
+                metrics.record(pair.metric, pair.value, labels)
             elif type(pair) is Error:
                 self._error = pair
 
@@ -481,7 +532,9 @@ class Call:
         if contents and with_content:
             limit = runtime.policy.content_limit
             for key, held in contents.items():
-                out[key] = content.encode(held.value, limit)
+                out[key], short = content.encoded(held.value, limit)
+                if short:
+                    self._cuts = self._cuts | {"content"}
                 self._aliased.append(key)
         for key in self._aliased:
             if key in out:
@@ -524,6 +577,11 @@ class Merged:
     def finish(self, result: Any = None) -> None:
         if self.ended:
             return
+        try:
+            if collected._collecting is not None and _put_off(None, self.finish, result):
+                return
+        except Exception:
+            guard.failed("span.put_off")
         self.ended = True
         try:
             if self._operation.after is not None and not self._call.ended:
@@ -539,6 +597,16 @@ class Merged:
         except Exception:
             guard.failed("span.fail")
         self.finish(None)
+
+
+def _put_off(call: Call | None, end: Callable[[Any], None], value: Any) -> bool:
+    """Whether the garbage collector asks for this end, which then waits; `call` is over all the same."""
+    if not collected.now():
+        return False
+    if call is not None:
+        call._stopped = perf_counter()
+    collected.later(end, value)
+    return True
 
 
 def _text(error: BaseException) -> str:
@@ -584,6 +652,8 @@ def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
     if runtime is None:
         return None
     try:
+        if collected._waiting:
+            collected.catch_up()
         current = otel_context.get_current()
         if current.get("suppress_instrumentation"):
             return None
@@ -662,10 +732,12 @@ def _sampled_out(above: trace.Span) -> bool:
 
 def follow(operation: Operation, arguments: Mapping[str, Any], source: Any) -> tuple[Any, Any]:
     """A call around a generator that already exists: `(call, relay)`, or `(None, source)` when not recorded."""
+    began = perf_counter()
     call = begin(operation, arguments)
     if call is None:
         return None, source
     try:
+        call.spent[0] += perf_counter() - began
         return call, relay(source, call)
     except Exception:
         guard.failed(f"{operation.concept}.relay")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from time import perf_counter
 from types import GeneratorType
 from typing import Any
 
@@ -48,7 +49,10 @@ def instrument(function: Callable[..., Any], operation: Operation) -> Callable[.
         if span._runtime is None:
             return function(*args, **kwargs)
         try:
+            began = perf_counter()
             call = begin(operation, bind(args, kwargs))
+            if call is not None:
+                call.spent[0] += perf_counter() - began
         except Exception:
             guard.failed(f"{operation.concept}.bind")
             call = None
