@@ -16,6 +16,7 @@ from time import perf_counter, time_ns
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from dify_otel_instrumentors import plugin, shapes
 from dify_otel_instrumentors.core import content, guard, metrics
 from dify_otel_instrumentors.core.context import CALL
 from dify_otel_instrumentors.core.span import end_time as clock
@@ -25,7 +26,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import SpanKind, StatusCode
 
-from dify_otel.propagation import Trusted
+from dify_otel.propagation import Trusted, host_of
 
 SERVER_SPAN = "dify_otel.server_span"
 SERVER_TOKEN = "dify_otel.server_token"
@@ -481,9 +482,11 @@ class GatedProvider(trace.TracerProvider):
 
 def start(sdk: Any, app: Any) -> None:
     """Start the instrumentations that exist in this environment and are not running already."""
-    if sdk.adopted:
-        return  # Dify has started its own, on the same provider
     settings = sdk.settings
+    if sdk.adopted:  # Dify has started its own, on the same provider
+        if sdk.role == "api" and app is not None and settings.response_headers != "off":
+            app.wsgi_app = ServerResponses(app.wsgi_app, settings.response_headers)
+        return
     rules = Rules(settings.infra_spans, settings.infra_slow_ms, settings.content_on_spans, settings.content_max_length)
     rules.trusted = Trusted(os.environ, settings.propagate_to)
     rules.trust_incoming = settings.trust_incoming
@@ -553,6 +556,7 @@ def _plain_client(name: str, provider: Any, rules: Rules) -> None:
         ) as span:
             try:
                 inject(request.headers)
+                _of_the_daemon(span, request)
             except Exception:
                 guard.failed("infra.inject")
             response = original(self, request, *args, **kwargs)
@@ -638,8 +642,40 @@ def _http_client(module: str, name: str, provider: GatedProvider) -> None:
             tracer_provider=provider,
             meter_provider=NoOpMeterProvider(),
             skip_dep_check=True,
-            request_hook=lambda span, request: _take_back(request.headers),
+            request_hook=_asks,
         )
+
+
+_DAEMON = host_of(os.environ.get("PLUGIN_DAEMON_URL", ""))
+
+
+def _asks(span: Any, request: Any) -> None:
+    """Any HTTP client's request, as it is about to leave."""
+    _take_back(request.headers)
+    try:
+        _of_the_daemon(span, request)
+    except Exception:
+        guard.failed("infra.daemon")
+
+
+def _of_the_daemon(span: Any, request: Any) -> None:
+    """A call of the plugin daemon: its address holds a tenant, so it is named by what is asked of it."""
+    url = str(request.url)
+    if not _DAEMON or host_of(url) != _DAEMON or not span.is_recording():
+        return
+    path = urlsplit(url).path
+    asked = plugin.action(path.lstrip("/"))
+    if asked is None:
+        return
+    method = request.method
+    verb = method.decode() if isinstance(method, bytes) else str(method)
+    template = f"/plugin/{{tenant_id}}/{'dispatch/' if '/dispatch/' in path else ''}{asked}"
+    span.update_name(f"{verb.upper()} {template}")
+    span.set_attribute("url.template", template)
+    span.set_attribute("dify.plugin.action", asked)
+    name = shapes.word(request.headers.get("X-Plugin-ID"))
+    if name:
+        span.set_attribute("dify.plugin.name", name[:256])
 
 
 def _requests(provider: GatedProvider, rules: Rules) -> None:
@@ -744,12 +780,15 @@ class ServerResponses:
 
         def respond(status: str, headers: list[tuple[str, str]], *args: Any, **kwargs: Any) -> Any:
             try:
-                span = environ.get(SERVER_SPAN)
-                context = span.get_span_context() if span is not None else trace.INVALID_SPAN_CONTEXT
+                span = environ.get(SERVER_SPAN) or trace.get_current_span()
+                context = span.get_span_context()
                 if context.is_valid:
                     value = f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
                     if self._response_headers in ("traceparent", "both"):
                         headers = [*headers, ("traceparent", value)]
+                        if any(name.lower() == "access-control-allow-origin" for name, _ in headers):
+                            # A page of another origin (Dify's console, an embedded chat) may not read it otherwise.
+                            headers = [*headers, ("Access-Control-Expose-Headers", "traceparent")]
                     if self._response_headers in ("server-timing", "both"):
                         headers = [*headers, ("Server-Timing", f'traceparent;desc="{value}"')]
             except Exception:

@@ -1,12 +1,14 @@
 """Trace and span ids on Dify's log records, and the records themselves over OTLP when asked.
 
 Dify's own formatters (text since 1.11, JSON) read the current span and need nothing. Other formats may use
-`%(otelTraceID)s` and `%(otelSpanID)s`, the names of OpenTelemetry's logging instrumentation. No format is changed.
+`%(otelTraceID)s` and `%(otelSpanID)s`, the names of OpenTelemetry's logging instrumentation. No format is changed
+unless `OTEL_PYTHON_LOG_CORRELATION`, that instrumentation's switch, asks for it.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 from dify_otel_instrumentors.core import content as encoding
@@ -36,6 +38,23 @@ def mark_records() -> None:
 
     factory._dify_otel = True  # type: ignore[attr-defined]
     logging.setLogRecordFactory(factory)
+    if os.environ.get("OTEL_PYTHON_LOG_CORRELATION", "").strip().lower() == "true":
+        _correlate(logging.getLogger().handlers)
+
+
+_IDS = " trace_id=%(otelTraceID)s span_id=%(otelSpanID)s"
+
+
+def _correlate(handlers: Any) -> None:
+    """Put the ids at the end of each text format that has none of its own."""
+    for handler in list(handlers):
+        style = getattr(handler.formatter, "_style", None)
+        if type(style) is not logging.PercentStyle or "otelTraceID" in style._fmt or "span_id" in style._fmt:
+            continue
+        # Records that were made before, or by others' classes, do not have them: without this logging complains.
+        defaults = {**(getattr(style, "_defaults", None) or {}), "otelTraceID": "0", "otelSpanID": "0"}
+        vars(style).update(_fmt=style._fmt + _IDS, _defaults=defaults)
+        handler.formatter._fmt = style._fmt
 
 
 WITHHELD = "(text withheld: content capture is off)"
@@ -134,7 +153,7 @@ def emitter(made: Any) -> Any:
         span = trace.get_current_span(context).get_span_context()
         facts: dict[str, Any] = {
             "timestamp": time.time_ns(),
-            "severity_number": _logs.SeverityNumber.INFO,
+            "severity_number": _logs.SeverityNumber.DEBUG,  # as the convention has it
             "attributes": dict(attributes),
         }
         if named:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import shapes
+from . import messages, shapes
 from .core import rules
 from .core.operation import Content, Error, Measure, Operation, Tap
 
@@ -40,18 +40,56 @@ def _app(app_model: Any) -> Iterator[tuple[str, Any]]:
     yield "dify.app.mode", shapes.word(shapes.column(app_model, "mode"))
 
 
+def _turn(query: Any) -> Iterator[tuple[str, Any]]:
+    """A person's turn in the convention's words; what an app's form holds besides is no message."""
+    if isinstance(query, str) and query and rules.policy().content:
+        yield "gen_ai.input.messages", Content(messages.said("user", query))
+
+
+def _answer(call: Any, text: Any) -> Iterator[tuple[str, Any]]:
+    yield "dify.app.outputs", Content(text)
+    if isinstance(text, str) and text and call.state.get("asked") and rules.policy().content:
+        yield "gen_ai.output.messages", Content(messages.said("assistant", text))
+
+
+RECENT_MAX = 1024
+"""Messages whose app spans a process remembers, for what is asked about them later."""
+
+_recent: dict[str, str] = {}
+
+
+def recent(message_id: str | None) -> str | None:
+    """The span of the run that made a message, in W3C form, where this process has seen it lately."""
+    return _recent.get(message_id) if message_id else None
+
+
+def _remember(call: Any, message_id: str | None) -> None:
+    span = None if call.muted else call.traceparent
+    if message_id and span:
+        _recent[message_id] = span
+        while len(_recent) > RECENT_MAX:
+            _recent.pop(next(iter(_recent)), None)
+
+
+_GRAPHS = frozenset({"workflow", "advanced-chat"})
+
+
 def _request_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     app_model = arguments.get("app_model")
     yield from _app(app_model)
     yield from _user(arguments.get("user"))
     streaming = bool(arguments.get("streaming", True))
     yield "dify.streaming", streaming
-    yield "dify.invoke_from", shapes.word(arguments.get("invoke_from"))
+    invoke_from = shapes.word(arguments.get("invoke_from"))
+    yield "dify.invoke_from", invoke_from
+    if shapes.word(shapes.column(app_model, "mode")) in _GRAPHS:
+        yield "dify.triggered_from", "debugging" if invoke_from == "debugger" else "app-run"
     args = arguments.get("args")
     if isinstance(args, Mapping):
-        yield "gen_ai.conversation.id", shapes.word(args.get("conversation_id") or None)
         yield "dify.trace_session_id", shapes.word(args.get("trace_session_id"))
+        yield "gen_ai.conversation.id", shapes.word(args.get("conversation_id") or None)
         yield "dify.app.inputs", Content({"inputs": args.get("inputs"), "query": args.get("query")})
+        yield from _turn(args.get("query"))
 
 
 def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
@@ -60,7 +98,15 @@ def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
     call.state["invoke_from"] = shapes.word(arguments.get("invoke_from"))
     call.state["streaming"] = bool(arguments.get("streaming", True))
     call.state["name"] = shapes.word(shapes.column(app_model, "name"))
+    call.state["description"] = shapes.word(shapes.column(app_model, "description")) or None
+    _note_query(call, arguments)
     call.tell([Measure("dify.app.active_requests", 1, {"dify.app.mode": call.state["mode"]})])
+
+
+def _note_query(call: Any, arguments: Mapping[str, Any]) -> None:
+    args = arguments.get("args")
+    if isinstance(args, Mapping) and args.get("query"):
+        call.state["asked"] = True
 
 
 _LAST = frozenset({"workflow_finished", "workflow_paused", "message_end", "error"})
@@ -82,7 +128,9 @@ def _request_during(call: Any, item: Any) -> None:
     body = shapes.sse_body(item)
     _ids(call, body)
     call.state["complete"] = name in _LAST
-    if name == "workflow_finished":
+    if name == "workflow_started":
+        call.tell([("dify.workflow.id", shapes.word(shapes.column(body.get("data"), "workflow_id")))])
+    elif name == "workflow_finished":
         data = body.get("data") or {}
         _outcome(call, data.get("status"), data.get("error"))
         call.tell([("dify.app.outputs", Content(data.get("outputs")))])
@@ -114,6 +162,7 @@ def _ids(call: Any, body: Mapping[str, Any]) -> None:
     conversation_id = body.get("conversation_id")
     if run_id or message_id or conversation_id:
         call.state["ids"] = True
+        _remember(call, shapes.word(message_id))
         call.tell(
             [
                 ("dify.workflow.run_id", shapes.word(run_id)),
@@ -155,7 +204,7 @@ def _request_after(call: Any, result: Any) -> Iterator[Any]:
     if first is not None:
         yield "dify.app.time_to_first_chunk", round(first, 6)
     if state.get("answer"):
-        yield "dify.app.outputs", Content("".join(state["answer"]))
+        yield from _answer(call, "".join(state["answer"]))
     yield "dify.workflow.app_log_id", shapes.word(shapes.column(state.get("app_log"), "id"))
     cancelled = bool(state.get("cancelled"))
     if cancelled:
@@ -175,9 +224,10 @@ def _blocking(call: Any, result: Mapping[str, Any]) -> None:
     data = result.get("data")
     if isinstance(data, Mapping):
         _outcome(call, data.get("status"), data.get("error"))
+        call.tell([("dify.workflow.id", shapes.word(data.get("workflow_id")))])
         call.tell([("dify.app.outputs", Content(data.get("outputs")))])
     elif "answer" in result:
-        call.tell([("dify.app.outputs", Content(result.get("answer")))])
+        call.tell(_answer(call, result.get("answer")))
         _message_end(call, result)
 
 
@@ -245,13 +295,17 @@ def _run_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     yield "dify.workflow.run_id", shapes.word(run_id)
     args = arguments.get("args")
     if isinstance(args, Mapping):
+        yield "dify.trace_session_id", shapes.word(args.get("trace_session_id"))
         yield "gen_ai.conversation.id", shapes.word(args.get("conversation_id") or None)
         yield "dify.app.inputs", Content({"inputs": args.get("inputs"), "query": args.get("query")})
+        yield from _turn(args.get("query"))
     if enclosing is not None:
         outer = enclosing.nearest("workflow")
         if outer is not None:
             yield "dify.parent.workflow.run_id", outer.inherited.get("dify.workflow.run_id")
             yield "dify.parent.app_id", outer.inherited.get("dify.app_id")
+            caller = enclosing.nearest("node")
+            yield "dify.parent.node.execution_id", caller.fact("dify.node.execution_id") if caller is not None else None
         yield "span_kind", "CHAIN"
     elif arguments.get("triggered_from") is None:
         yield "span_kind", "CHAIN"
@@ -272,6 +326,8 @@ def _run_opened(call: Any, arguments: Mapping[str, Any]) -> None:
     app_model = arguments.get("app_model") or arguments.get("pipeline")
     call.state.setdefault("mode", shapes.word(shapes.column(app_model, "mode")))
     call.state.setdefault("name", shapes.word(shapes.column(app_model, "name")))
+    _note_query(call, arguments)
+    call.state.setdefault("description", shapes.word(shapes.column(app_model, "description")) or None)
 
 
 def _run_after(call: Any, result: Any) -> Iterator[Any]:
@@ -325,6 +381,7 @@ def _records_after(arguments: Mapping[str, Any], result: Any, enclosing: Any) ->
             ]
         )
     call.state["ids"] = True
+    _remember(call, shapes.word(column(message, "id")))
     call.tell(
         [
             ("gen_ai.conversation.id", shapes.word(column(conversation, "id"))),

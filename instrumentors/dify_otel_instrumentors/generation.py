@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import shapes
+from . import app, shapes
 from .core.operation import Content, Operation
 
 _OPERATIONS = {
@@ -51,7 +51,11 @@ def _questions_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[
     app_model = arguments.get("app_model")
     yield "dify.app_id", shapes.word(shapes.column(app_model, "id"))
     yield "dify.app.name", shapes.word(shapes.column(app_model, "name"))
-    yield "dify.message.id", shapes.word(arguments.get("message_id"))
+    message_id = shapes.word(arguments.get("message_id"))
+    yield "dify.message.id", message_id
+    made = app.recent(message_id)
+    if made and (enclosing is None or enclosing.operation.concept != "suggested-questions"):
+        yield "links", [made]
     yield "dify.tenant_id", shapes.word(arguments.get("tenant_id"))
 
 

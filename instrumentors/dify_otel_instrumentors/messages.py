@@ -192,6 +192,11 @@ def answer(text: str, calls: Any, reasoning: str | None, finish: str | None) -> 
     return [message]
 
 
+def said(role: str, text: str) -> list[dict[str, Any]]:
+    """One message of plain text: a person's turn, or what came of it."""
+    return [{"role": role, "parts": [{"type": "text", "content": text[:PLAIN_MAX]}]}]
+
+
 def tools(definitions: Any) -> list[dict[str, Any]]:
     """`PromptMessageTool`s as function definitions."""
     out = []

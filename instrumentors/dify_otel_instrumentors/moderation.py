@@ -40,6 +40,7 @@ def _operation(stage: str) -> Operation:
             "dify.moderation.type": call.state.get("kind"),
             "dify.moderation.stage": stage,
             "dify.moderation.flagged": flagged if isinstance(flagged, bool) else None,
+            "dify.moderation.action": action if flagged else None,
             "error.type": call.failed,
         }
         yield Measure("dify.moderation.checks", 1, labels)

@@ -36,6 +36,26 @@ def _top_k(value: Any) -> Iterator[tuple[str, Any]]:
         yield semconv.spelled("gen_ai.retrieval.top_k", dialects), semconv.top_k(value, dialects)
 
 
+def _ranking(request: Any, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield "dify.retrieval.mode", shapes.word(shapes.first(request, "retrieval_mode"))
+    mode = shapes.word(shapes.first(request, "reranking_mode") or arguments.get("reranking_mode"))
+    yield "dify.retrieval.reranking_mode", mode
+    weights = shapes.first(request, "weights") or arguments.get("weights")
+    if mode == "weighted_score" and isinstance(weights, Mapping):
+        for kind in ("vector", "keyword"):
+            setting = weights.get(f"{kind}_setting")
+            weight = setting.get(f"{kind}_weight") if isinstance(setting, Mapping) else None
+            yield f"dify.retrieval.weights.{kind}", shapes.number(weight)
+
+
+def _embedded(call: Any, dataset: Any) -> None:
+    """Note the model that a dataset searched by this retrieval is embedded with."""
+    outer = call.nearest("retrieval")
+    model = shapes.word(shapes.column(dataset, "embedding_model"))
+    if outer is not None and model:
+        outer.state.setdefault("embedded", {})[model] = True
+
+
 def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     request = arguments.get("request")
     datasets = _datasets(arguments, request)
@@ -50,6 +70,7 @@ def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     if reranking is None:
         reranking = arguments.get("reranking_enable")
     yield "dify.retrieval.reranking_enabled", reranking if isinstance(reranking, bool) else None
+    yield from _ranking(request, arguments)
     model = shapes.first(request, "reranking_model") or arguments.get("reranking_model")
     if isinstance(model, Mapping):
         yield "dify.rerank.provider", model.get("reranking_provider_name")
@@ -76,6 +97,8 @@ def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
     outer = call.nearest("retrieval")
     if method and outer is not None:
         outer.state["method"] = method
+    for dataset in (arguments.get("available_datasets") or ())[:_KEPT_MAX]:
+        _embedded(call, dataset)
 
 
 def _documents(result: Any) -> list[Any] | None:
@@ -114,6 +137,9 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
         return
     if documents is not None:
         _keep(call, documents)
+    models = sorted(call.state.get("embedded", ()))
+    yield "dify.dataset.embedding_models", models or None
+    yield "gen_ai.request.model", models[0] if len(models) == 1 else None
     facts = call.state.get("documents")
     count = call.state.get("count", 0)
     labels = {"dify.retrieval.method": call.state.get("method")}
@@ -133,7 +159,9 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
         yield Measure("dify.retrieval.documents", count, labels)
         if not count:
             yield Measure("dify.retrieval.empty", 1, labels)
-    yield Measure("dify.retrieval.duration", call.elapsed(), {**labels, "error.type": call.failed})
+    reranking = call.fact("dify.retrieval.reranking_enabled")
+    labels = {**labels, "dify.retrieval.reranking_enabled": reranking, "error.type": call.failed}
+    yield Measure("dify.retrieval.duration", call.elapsed(), labels)
     shapes.blame(call)
 
 
@@ -178,10 +206,15 @@ def _search(method: str) -> Operation:
         yield "dify.retrieval.method", method
         yield "db.operation.name", method
 
+    def opened(call: Any, arguments: Mapping[str, Any]) -> None:
+        if method != "keyword_search":
+            _embedded(call, getattr(arguments.get("self"), "_dataset", None))
+
     return Operation(
         concept="search",
         name=lambda facts: f"{method} {facts.get('db.system.name') or ''}".rstrip(),
         before=before,
+        opened=opened,
         after=_search_after,
         kind="client",
     )

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import shapes
 from .core.operation import Content, Measure, Operation
+
+_HOME = "core.helper.code_executor.code_executor"
+
+
+def _server() -> Iterator[tuple[str, Any]]:
+    # A yarl URL; read where Dify keeps it, so that this is what it asks.
+    url = getattr(sys.modules.get(_HOME), "code_execution_endpoint_url", None)
+    yield "server.address", shapes.word(getattr(url, "host", None))
+    port = getattr(url, "port", None)
+    yield "server.port", port if isinstance(port, int) else None
 
 
 def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
@@ -14,6 +25,7 @@ def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     code = arguments.get("code")
     yield "dify.code.bytes", len(code) if isinstance(code, str) else None
     yield "dify.code.preload", bool(arguments.get("preload"))
+    yield from _server()
     yield "dify.code.source", Content(code)
 
 

@@ -29,7 +29,7 @@ def fields(holder: Any, names: Iterable[str]) -> Mapping[str, Any]:
     """What an object holds under these names. A pydantic model is not asked for what it lacks: its answer is slow."""
     values = getattr(holder, "__dict__", None)
     if type(values) is not dict:
-        return {name: getattr(holder, name, None) for name in names}
+        return holder if isinstance(holder, Mapping) else {name: getattr(holder, name, None) for name in names}
     extra = getattr(holder, "__pydantic_extra__", None)
     return {**values, **extra} if type(extra) is dict else values
 
@@ -62,6 +62,11 @@ def number(value: Any) -> float | None:
         return None if value is None else float(value)
     except (TypeError, ValueError):
         return None
+
+
+def plugin(provider: str | None) -> str | None:
+    """The plugin that a provider (`organisation/plugin/provider`) is of; None for Dify's own."""
+    return provider.rsplit("/", 1)[0] if provider and provider.count("/") == 2 else None
 
 
 def counted(values: Any) -> int | None:

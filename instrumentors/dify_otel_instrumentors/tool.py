@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
-from . import shapes
+from . import agent, shapes
 from .core import rules
 from .core.operation import Content, Error, Measure, Operation
 
@@ -21,6 +22,15 @@ def _provider_type(tool: Any) -> str | None:
     return shapes.word(kind()) if callable(kind) else None
 
 
+def _served(tool: Any) -> Iterator[tuple[str, Any]]:
+    """The host that an MCP tool is on; the requests to it are spans below."""
+    url = getattr(tool, "server_url", None)
+    if isinstance(url, str):
+        parts = urlsplit(url)  # of the address the host only: its path and query may be what opens the server
+        yield "server.address", parts.hostname
+        yield "server.port", parts.port
+
+
 def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     # `Tool.invoke` is a method, `ToolEngine.agent_invoke` a static method with the tool as a parameter.
     tool = arguments.get("tool") or arguments.get("self")
@@ -29,6 +39,14 @@ def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     yield "gen_ai.operation.name", "execute_tool"
     yield "gen_ai.tool.name", shapes.word(getattr(identity, "name", None))
     yield "gen_ai.tool.type", _TYPES.get(kind or "", "extension")
+    yield "dify.plugin.name", shapes.plugin(shapes.word(getattr(identity, "provider", None)))
+    if kind == "mcp":
+        yield from _served(tool)
+    if enclosing is not None and enclosing.operation.concept != "tool":
+        caller = enclosing.nearest("agent")
+        if caller is not None:
+            yield "gen_ai.agent.name", caller.fact("gen_ai.agent.name")
+            yield "gen_ai.tool.call.id", agent.asked_as(caller, shapes.word(getattr(identity, "name", None)))
     yield "dify.tool.name", shapes.word(getattr(identity, "name", None))
     yield "dify.tool.provider_type", kind
     yield "dify.tool.provider_id", shapes.word(getattr(identity, "provider", None))
@@ -137,7 +155,12 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
     yield Measure(
         "gen_ai.execute_tool.duration",
         call.elapsed(),
-        {"gen_ai.tool.name": state.get("name"), "error.type": call.failed},
+        {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": state.get("name"),
+            "gen_ai.tool.type": call.fact("gen_ai.tool.type"),
+            "error.type": call.failed,
+        },
     )
     shapes.blame(call)
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from time import time
 from typing import Any
 
-from . import node, shapes
+from . import messages, node, shapes
+from .core import rules
 from .core.operation import Content, Error, Measure, Operation, Tap
 
 RESUMES = "dify_otel_traceparent"
@@ -64,6 +65,12 @@ def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     query = getattr(entity, "query", None) or (inputs.get("query") if isinstance(inputs, Mapping) else None)
     if query:
         yield "dify.workflow.query", Content(query)
+        if _is_chat(runner) and isinstance(query, str) and rules.policy().content:
+            yield "gen_ai.input.messages", Content(messages.said("user", query))
+
+
+def _is_chat(runner: Any) -> bool:
+    return getattr(runner, "conversation", None) is not None
 
 
 def _triggered_from(entity: Any, invoke_from: str | None) -> str:
@@ -90,7 +97,14 @@ def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
         extras.pop(STARTED_BY, None)
         extras.pop(PAUSED_AT, None)
         call.state["extras"] = extras
-    call.tell([Measure("dify.workflow.active_runs", 1, {})])
+    call.state["chat"] = _is_chat(arguments.get("self"))
+    app = call.nearest("app")
+    if app is not None:
+        app.tell(
+            (name, call.fact(name)) for name in ("dify.workflow.id", "dify.workflow.run_id", "dify.triggered_from")
+        )
+    call.state["mode"] = app.state.get("mode") if app is not None else None
+    call.tell([Measure("dify.workflow.active_runs", 1, {"dify.app.mode": call.state["mode"]})])
 
 
 def _after(call: Any, result: Any) -> Iterator[Any]:
@@ -107,9 +121,10 @@ def _after(call: Any, result: Any) -> Iterator[Any]:
     if app is not None:
         yield "dify.workflow.app_log_id", shapes.word(shapes.column(app.state.get("app_log"), "id"))
     labels = {"dify.workflow.status": status, "dify.triggered_from": state.get("triggered_from")}
-    yield Measure("dify.workflow.active_runs", -1, {})
+    yield Measure("dify.workflow.active_runs", -1, {"dify.app.mode": state.get("mode")})
     yield Measure("dify.workflow.duration", call.elapsed(), labels)
-    yield Measure("gen_ai.invoke_workflow.duration", call.elapsed(), {"error.type": call.failed})
+    labels = {"gen_ai.operation.name": "invoke_workflow", "error.type": call.failed}
+    yield Measure("gen_ai.invoke_workflow.duration", call.elapsed(), labels)
     if state.get("steps") is not None:
         yield Measure("dify.workflow.steps", state["steps"], {"dify.workflow.status": status})
     if status == "paused":
@@ -153,6 +168,9 @@ def _event(arguments: Mapping[str, Any], enclosing: Any) -> None:
         ("dify.workflow.exceptions_count", getattr(event, "exceptions_count", None)),
         ("dify.workflow.outputs", Content(outputs) if outputs else None),
     ]
+    answer = outputs.get("answer") if call.state.get("chat") and isinstance(outputs, Mapping) else None
+    if isinstance(answer, str) and answer and rules.policy().content:
+        facts.append(("gen_ai.output.messages", Content(messages.said("assistant", answer))))
     if state is not None:
         steps = getattr(state, "node_run_steps", None)
         call.state["steps"] = steps

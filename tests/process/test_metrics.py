@@ -20,6 +20,7 @@ W = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)
 A = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6)
 T = tuple(4**n for n in range(14))
 N = (1, 2, 4, 8, 16, 32, 64, 128)
+MCP = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 DOCUMENTS = (0, 1, 2, 4, 8, 16, 32)
 MODEL = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")
 TOKENS = (*MODEL, "gen_ai.token.modality")
@@ -45,6 +46,9 @@ WANTED: Mapping[str, tuple[str, tuple[float, ...] | None, tuple[str, ...]]] = {
     "gen_ai.invoke_agent.duration": ("s", A, (*MODEL, "error.type")),
     "gen_ai.invoke_agent.inference_calls": ("{call}", N, ()),
     "gen_ai.invoke_agent.tool_calls": ("{call}", N, ()),
+    "mcp.client.operation.duration": ("s", MCP, ("mcp.method.name", "gen_ai.tool.name", "error.type")),
+    "mcp.client.session.duration": ("s", MCP, ("error.type",)),
+    "dify.feedback": ("{rating}", None, ("dify.feedback.rating", "dify.app.mode")),
     "dify.app.requests": ("{request}", None, ("dify.app.mode", "dify.invoke_from", "dify.streaming", "outcome")),
     "dify.app.request.duration": ("s", W, ("dify.app.mode", "dify.streaming", "outcome")),
     "dify.app.time_to_first_chunk": ("s", D, ("dify.app.mode",)),
@@ -97,9 +101,6 @@ WANTED: Mapping[str, tuple[str, tuple[float, ...] | None, tuple[str, ...]]] = {
 """Metric to unit, bucket boundaries (None: no histogram) and the labels it may have."""
 
 ELSEWHERE = {
-    "mcp.client.operation.duration": "the stand-in has no MCP server",
-    "mcp.client.session.duration": "the stand-in has no MCP server",
-    "dify.feedback": "the stand-in takes no ratings",
     "gen_ai.client.inference.usage.cache_read.input_tokens": "no provider of the stand-in caches",
     "gen_ai.client.inference.usage.cache_write.input_tokens": "no provider of the stand-in caches",
     "gen_ai.client.inference.usage.reasoning.output_tokens": "no model of the stand-in reasons",
@@ -122,6 +123,9 @@ CASES = (
 )
 
 
+RATINGS = ("like", "dislike", None)
+
+
 @dataclass
 class _Metrics:
     requests: list[Any] = field(default_factory=list)
@@ -136,13 +140,38 @@ class _Metrics:
             for resource in request.resource_metrics:
                 for scope in resource.scope_metrics:
                     for metric in scope.metrics:
-                        if metric.name.startswith(("gen_ai.", "dify.")):
+                        if metric.name.startswith(("gen_ai.", "dify.", "mcp.")):
                             found.setdefault(metric.name, []).append(metric)
         return found
 
 
 def _points(metric: Any) -> Any:
     return getattr(metric, metric.WhichOneof("data")).data_points
+
+
+def _rate(servers: Any, message: str) -> None:
+    key = servers.apps["chat"]["key"]
+    for rating in RATINGS:
+        body = {"user": "x", "rating": rating, "content": "because of the standin-user"}
+        url = f"{servers.base}/v1/messages/{message}/feedbacks"
+        status, answer = drive.request("POST", url, body, {"Authorization": f"Bearer {key}"})
+        assert status == 200, answer
+
+
+def _use_mcp(servers: Any) -> None:
+    """As a plugin does that uses a tool of Dify's."""
+    for tool in ("weather", "unknown"):
+        body = {
+            "user_id": "standin-user",
+            "tenant_id": servers.seeded["tenant_id"],
+            "tool_type": "mcp",
+            "provider": "standin-mcp",
+            "tool": tool,
+            "tool_parameters": {"city": "Berlin"},
+        }
+        url = f"{servers.base}/inner/api/invoke/tool"
+        status, answer = drive.request("POST", url, body, {"X-Inner-Api-Key": "inner-key"})
+        assert status == 200 and (b"sunny" in answer) is (tool == "weather"), answer
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +186,10 @@ def seen(doors: Mapping[str, Any], start: Any) -> Iterator[tuple[dict[str, list[
         with start(doors["inject"], environment=environment, api={"name": "api-m"}, worker={"name": "worker-m"}) as up:
             servers = up.servers
             for case in CASES:
-                drive.call(servers.base, servers.apps, drive.CASES[case])
+                outcome = drive.call(servers.base, servers.apps, drive.CASES[case])
+                if case == "chat:stream":
+                    _rate(servers, outcome.ids["message_id"])
+            _use_mcp(servers)
             drive.call(servers.base, servers.apps, drive.Case("chat-moderated", "stream", "ok", "say secretword now"))
             paused = drive.call(servers.base, servers.apps, drive.Case("wf-human", "stream", "paused"))
             key = servers.apps["wf-human"]["key"]
@@ -220,3 +252,29 @@ def test_every_run_was_counted_once(seen: tuple[dict[str, list[Any]], int]) -> N
             last[told] = max(last.get(told, 0), point.as_int)
     # A streamed workflow or chatflow is a request in the API only, though the worker runs it.
     assert sum(last.values()) == len(CASES) + 2
+
+
+def _latest(metrics: list[Any], count: str, *labels: str) -> dict[tuple[str, ...], int]:
+    """Cumulative points by some of their labels, the last of each process being the largest."""
+    found: dict[tuple[str, ...], int] = {}
+    for metric in metrics:
+        for point in _points(metric):
+            told = {p.key: p.value.string_value for p in point.attributes}
+            key = tuple(told.get(label, "") for label in labels)
+            found[key] = max(found.get(key, 0), getattr(point, count))
+    return found
+
+
+def test_every_rating_was_counted(seen: tuple[dict[str, list[Any]], int]) -> None:
+    found = _latest(seen[0]["dify.feedback"], "as_int", "dify.feedback.rating", "dify.app.mode")
+    assert found == {(rating or "removed", "chat"): 1 for rating in RATINGS}
+
+
+def test_every_mcp_request_and_session_was_measured(seen: tuple[dict[str, list[Any]], int]) -> None:
+    labels = ("mcp.method.name", "gen_ai.tool.name", "error.type")
+    assert _latest(seen[0]["mcp.client.operation.duration"], "count", *labels) == {
+        ("initialize", "", ""): 2,
+        ("tools/call", "weather", ""): 1,
+        ("tools/call", "unknown", "tool_error"): 1,
+    }
+    assert _latest(seen[0]["mcp.client.session.duration"], "count", "error.type") == {("",): 2}

@@ -185,6 +185,23 @@ def test_agent_rounds_hold_their_calls(running: Running) -> None:
     assert len(chats) == 2
 
 
+def test_rounds_of_the_agent_backend_hold_their_tools(running: Running) -> None:
+    trace = running.trace(running.call("agent-app:stream"))
+    agent = _one(trace, "invoke_agent")
+    rounds = sorted(_spans(trace, "react step"), key=lambda s: s.start_ns)
+    assert len(rounds) == 2 and {s.parent_id for s in rounds} == {agent.span_id}
+    assert _one(trace, "execute_tool weather").parent_id == rounds[0].span_id
+
+
+def test_rounds_of_a_plugins_strategy_lie_below_its_agent(running: Running) -> None:
+    trace = running.trace(running.call("chatflow-agent:stream"))
+    agent = _one(trace, "invoke_agent")
+    assert _one(trace, "react step").parent_id == agent.span_id
+    assert agent.attributes["gen_ai.usage.input_tokens"] and agent.attributes["dify.agent.tool_calls"] == 1
+    daemon = [s for s in _spans(trace, "POST /plugin/") if s.parent_id == agent.span_id]
+    assert [s.attributes["url.template"] for s in daemon] == ["/plugin/{tenant_id}/dispatch/agent_strategy/invoke"]
+
+
 def test_the_message_is_on_the_apps_span(running: Running) -> None:
     trace = running.trace(running.call("chat-dataset:stream"))
     facts = _one(trace, "dify.app").attributes

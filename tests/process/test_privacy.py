@@ -78,7 +78,10 @@ def _drive(
         "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": mode,
         "OTEL_LOGS_EXPORTER": "otlp",
         "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+        "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT": "true",
         "DIFY_OTEL_INFRA_SPANS": "all",
+        "DIFY_OTEL_DIALECTS": "otel,arms,openinference",
+        "DIFY_OTEL_SEMCONV": "dup",
     }
     names = {"api": {"name": f"api-{mode}"}, "worker": {"name": f"worker-{mode}"}}
     with start(doors["inject"], environment=environment, **names) as running:
@@ -105,7 +108,14 @@ def test_nothing_of_what_was_said_leaves_by_default(exported: Any, doors: Any, s
     assert seen.places((*SECRETS, *secrets)) == []
 
 
+def test_content_for_events_is_on_no_span(exported: Any, doors: Any, start: Any) -> None:
+    seen, secrets = _drive("EVENT_ONLY", exported, doors, start)
+    assert [place for place in seen.places(CONTENT) if place[1] != "logs"] == []
+    assert CONTENT[0] in {canary for canary, signal, _ in seen.places(CONTENT) if signal == "logs"}
+    assert seen.places((*SECRETS, *secrets)) == []
+
+
 def test_with_content_on_it_is_there_and_the_secrets_are_not(exported: Any, doors: Any, start: Any) -> None:
-    seen, secrets = _drive("SPAN_ONLY", exported, doors, start)
+    seen, secrets = _drive("SPAN_AND_EVENT", exported, doors, start)
     assert set(seen.found(CONTENT)) == set(CONTENT)
     assert seen.places((*SECRETS, *secrets)) == []

@@ -296,6 +296,7 @@ def agent_run(composition: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"type": "run_failed", "data": {"error": "[standin] the agent gave up", "reason": "model_error"}}
         return
     call = {"tool_name": "weather", "args": '{"city": "Berlin"}', "tool_call_id": "call_a", "part_kind": "tool-call"}
+    yield stream({"event_kind": "part_start", "index": 0, "part": call})
     yield stream({"event_kind": "function_tool_call", "part": call})
     answer = {
         "tool_name": "weather",
@@ -306,6 +307,7 @@ def agent_run(composition: dict[str, Any]) -> Iterator[dict[str, Any]]:
     time.sleep(0.01)
     yield stream({"event_kind": "function_tool_result", "result": answer})
     pieces = ["You ", "said: ", *[word + " " for word in words(query)[-12:]]]
+    yield stream({"event_kind": "part_start", "index": 0, "part": {"part_kind": "text", "content": ""}})
     for piece in pieces:
         time.sleep(CHUNK_SECONDS)
         yield stream({"event_kind": "part_delta"}, piece)
@@ -337,6 +339,15 @@ def speech_to_text(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def text_to_speech(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for word in words(data.get("content_text")):
         yield {"result": word.encode().hex()}
+
+
+def mcp_result(request: dict[str, Any]) -> dict[str, Any]:
+    """What an MCP server answers: its protocol, or that its weather is sunny and all other tools fail."""
+    if request["method"] == "initialize":
+        return {"protocolVersion": request["params"]["protocolVersion"], "capabilities": {}, "serverInfo": {}}
+    tool = request["params"]["name"]
+    known = tool == "weather"
+    return {"content": [{"type": "text", "text": "sunny" if known else f"no tool {tool}"}], "isError": not known}
 
 
 _ANSWERS: dict[str, Callable[[dict[str, Any]], Iterator[dict[str, Any]]]] = {
@@ -406,6 +417,10 @@ class PluginDaemonHandler(RecordingHandler):
             return
         if self.path.startswith("/agent-backend/runs"):
             self.agent_backend(body)
+            return
+        if self.path.startswith("/mcp"):
+            self.remember("mcp")
+            self.answer({"jsonrpc": "2.0", "id": body["id"], "result": mcp_result(body)})
             return
         if self.path.startswith("/echo"):
             self.remember("echo")

@@ -158,6 +158,19 @@ class Message(Base):
     app_mode: Mapped[str | None] = mapped_column(String(255), default=None)
 
 
+class MessageFeedback(Base):
+    __tablename__ = "message_feedbacks"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    app_id: Mapped[str] = mapped_column(String(36))
+    conversation_id: Mapped[str] = mapped_column(String(36))
+    message_id: Mapped[str] = mapped_column(String(36), index=True)
+    rating: Mapped[str] = mapped_column(String(255))
+    content: Mapped[str | None] = mapped_column(Text, default=None)
+    from_source: Mapped[str] = mapped_column(String(255))
+    from_end_user_id: Mapped[str | None] = mapped_column(String(36), default=None)
+    from_account_id: Mapped[str | None] = mapped_column(String(36), default=None)
+
+
 class MessageFile(Base):
     __tablename__ = "message_files"
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)

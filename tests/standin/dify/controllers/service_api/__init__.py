@@ -134,6 +134,21 @@ def suggested(message_id: str, app_model: App, end_user: EndUser, session: Sessi
     return jsonify(result="success", data=list(questions))
 
 
+@bp.post("/messages/<message_id>/feedbacks")
+@validate_app_token
+def feedbacks(message_id: str, app_model: App, end_user: EndUser, session: Session) -> Any:
+    body = request.get_json()
+    MessageService.create_feedback(
+        app_model=app_model,
+        message_id=message_id,
+        user=end_user,
+        rating=body.get("rating"),
+        content=body.get("content"),
+        session=session,
+    )
+    return jsonify(result="success")
+
+
 @bp.post("/form/human_input/<workflow_run_id>")
 @validate_app_token
 def human_input(workflow_run_id: str, app_model: App, end_user: EndUser, session: Session) -> Any:

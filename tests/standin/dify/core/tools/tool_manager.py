@@ -5,6 +5,7 @@ from typing import Any
 
 from graphon.model_runtime.entities.common_entities import I18nObject
 
+from configs import dify_config
 from core.app.entities.app_invoke_entities import InvokeFrom
 from core.tools.__base.tool import Tool
 from core.tools.__base.tool_runtime import ToolRuntime
@@ -18,10 +19,12 @@ from core.tools.entities.tool_entities import (
     ToolProviderType,
 )
 from core.tools.errors import ToolNotFoundError
+from core.tools.mcp_tool.tool import MCPTool
 from core.tools.plugin_tool.tool import PluginTool
 from core.tools.workflow_as_tool.tool import WorkflowTool
 
 PLUGIN_PROVIDER = "langgenius/stubtool/stubtool"
+MCP_PROVIDER = "standin-mcp"
 
 
 def _entity(provider: str, name: str, parameters: list[str]) -> ToolEntity:
@@ -68,6 +71,15 @@ class ToolManager:
                 tenant_id=tenant_id,
                 icon="",
                 plugin_unique_identifier="langgenius/stubtool:0.0.1",
+            )
+        if provider_type == ToolProviderType.MCP and provider_id == MCP_PROVIDER:
+            return MCPTool(
+                entity=_entity(provider_id, tool_name, ["city"]),
+                runtime=runtime,
+                tenant_id=tenant_id,
+                icon="",
+                server_url=f"{dify_config.PLUGIN_DAEMON_URL}/mcp?key=a-secret-in-the-query",
+                provider_id=provider_id,
             )
         raise ToolNotFoundError(f"tool {tool_name} of {provider_id} not found")
 
