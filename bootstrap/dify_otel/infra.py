@@ -651,8 +651,8 @@ _DAEMON = host_of(os.environ.get("PLUGIN_DAEMON_URL", ""))
 
 def _asks(span: Any, request: Any) -> None:
     """Any HTTP client's request, as it is about to leave."""
-    _take_back(request.headers)
     try:
+        _take_back(request.headers)
         _of_the_daemon(span, request)
     except Exception:
         guard.failed("infra.daemon")

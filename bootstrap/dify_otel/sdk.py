@@ -304,7 +304,8 @@ def start(settings: Settings, role: str, app: Any = None) -> Sdk:
     span.on_completion(completion.hook(settings.completion_hook))
     if sdk.meter_provider is not None:
         meter = sdk.meter_provider.get_meter(SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
-        metrics.configure(meter, settings.metrics_app_labels)
+        gauges = not (sdk.adopted and buckets.gauges_break_exports())
+        metrics.configure(meter, settings.metrics_app_labels, gauges=gauges)
         metrics.observe("dify.otel.queue.size", None if sdk.queue is None else sdk.queue.size)
     logs.mark_records()
     call_context.carry_into_threads()

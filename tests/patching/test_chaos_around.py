@@ -41,7 +41,7 @@ BOUNDARY: Mapping[str, frozenset[str]] = {
     "infra.GatedTracer._current": frozenset(),
     "infra._attach": frozenset(),
     "infra._take_back": frozenset(),
-    "infra._http_client.<locals>.<lambda>": frozenset({"_take_back"}),
+    "infra._asks": frozenset(),
     "infra._requests.<locals>.rebuild_auth": frozenset({"original"}),
     "infra._detach": frozenset(),
     "infra._take_over": frozenset(),

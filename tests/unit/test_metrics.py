@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import dify_otel_instrumentors
+import pytest
+from dify_otel import buckets
 from dify_otel_instrumentors.core import metrics
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 PACKAGE = Path(dify_otel_instrumentors.__file__).parent
 NAMES = {m.name: m for m in metrics.METRICS}
@@ -22,6 +27,25 @@ def test_the_table_is_sound() -> None:
         assert bool(metric.buckets) == (metric.kind == "histogram")
         assert list(metric.buckets) == sorted(set(metric.buckets))
         assert re.fullmatch(r"[a-z_]+(\.[a-z_0-9]+)+", metric.name)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_gauge_costs_no_metric_its_export(ours: bool) -> None:
+    reader = InMemoryMetricReader()
+    views = buckets.views() if ours else ()
+    provider = MeterProvider([reader], shutdown_on_exit=False, views=views)
+    metrics.configure(provider.get_meter("gauges"), gauges=ours or not buckets.gauges_break_exports())
+    metrics.observe("dify.otel.queue.size", lambda: 3)
+    try:
+        metrics.record("dify.app.requests", 1, {})
+        data = reader.get_metrics_data()
+    finally:
+        metrics.observe("dify.otel.queue.size", None)
+        metrics.configure(None)
+    assert data is not None
+    sent = encode_metrics(data).SerializeToString()
+    assert b"dify.app.requests" in sent
+    assert (b"dify.otel.queue.size" in sent) is (ours or not buckets.gauges_break_exports())
 
 
 def measures() -> list[tuple[str, str, list[str]]]:

@@ -138,8 +138,8 @@ _OTHER = "other"
 _DEPTH_MAX = 64
 
 
-def configure(meter: Any, owners: Iterable[str] = ()) -> None:
-    """Make the instruments on `meter` (an OpenTelemetry Meter); None forgets them.
+def configure(meter: Any, owners: Iterable[str] = (), *, gauges: bool = True) -> None:
+    """Make the instruments on `meter` (an OpenTelemetry Meter), with or without `gauges`; None forgets them.
 
     `owners` are keys of `OWNERS`: labels that calls add to their points of `dify.*` and `gen_ai.*`.
     """
@@ -150,6 +150,8 @@ def configure(meter: Any, owners: Iterable[str] = ()) -> None:
     if meter is None:
         return
     for metric in METRICS:
+        if metric.kind == "gauge" and not gauges:
+            continue
         made = _make(meter, metric)
         _instruments[metric.name] = (metric.kind, made)
         if metric.kind != "gauge":
