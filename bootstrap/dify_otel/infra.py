@@ -12,6 +12,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from time import perf_counter, time_ns
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -36,7 +37,8 @@ TOKEN = "opentelemetry-flask.token"
 _SQL_TEXT = ("db.statement", "db.query.text")
 _URLS = ("http.url", "url.full", "http.target")
 _QUERIES = ("url.query",)
-_WAITING = ("BLPOP", "BRPOP", "BLMOVE", "BZPOPMIN", "XREAD", "XREADGROUP", "SUBSCRIBE", "PSUBSCRIBE")
+WAITING = ("BLPOP", "BRPOP", "BLMOVE", "BZPOPMIN", "XREAD", "XREADGROUP", "SUBSCRIBE", "PSUBSCRIBE")
+"""Redis commands that are slow because they wait."""
 _PUBLISHED = "dify_otel_published"
 
 SLOW_MAX = 32
@@ -325,7 +327,10 @@ class Deferred(trace.Span):
             if self._failed:
                 real.set_attribute("error.type", self._failed)
                 real.set_status(StatusCode.ERROR)
-            real.end(clock(real, self._began))
+            real.end(self._over(real))
+
+    def _over(self, real: trace.Span) -> int | None:
+        return clock(real, self._began)
 
 
 @_sound
@@ -344,11 +349,30 @@ class _Statement(Deferred):
         self._done = True
         seconds = perf_counter() - self._began
         mode = self._rules.infra_spans
-        slow = seconds >= self._rules.slow_seconds and self.name != "connect" and not self.name.startswith(_WAITING)
+        slow = seconds >= self._rules.slow_seconds and self.name != "connect" and not self.name.startswith(WAITING)
         seen = self._call.io(self._io, seconds, self._failed is not None, slow) if self._call is not None else 0
         if mode == "off":
             return
         self.finish(mode == "all" or (slow and seen <= SLOW_MAX))
+
+
+TOLD: ContextVar[tuple[int, int, str | None] | None] = ContextVar("dify-otel-told", default=None)
+"""A statement that is over while an instrumentation describes it: begin and end in ns, the class of its error."""
+
+
+@_sound
+class _Told(Deferred):
+    """A SQL statement or Redis command that is over, and shown."""
+
+    def __init__(self, told: tuple[int, int, str | None], *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._start, self._ended, self._failed = told
+
+    def end(self, end_time: int | None = None) -> None:
+        self.finish(True)
+
+    def _over(self, real: trace.Span) -> int:
+        return self._ended
 
 
 class GatedTracer(trace.Tracer):
@@ -401,6 +425,9 @@ class GatedTracer(trace.Tracer):
         if io in ("sql", "redis"):
             if call is not None and not call.span.is_recording():
                 return _NOTHING
+            told = TOLD.get()
+            if told is not None:
+                return _Told(told, self._tracer, self._rules, name, kind, context, attributes, links)
             return _Statement(io, call, self._tracer, self._rules, name, kind, context, attributes, links)
         span = self._tracer.start_span(name, context, kind, self._rules.attributes(attributes), links, start_time)
         return _HttpSpan(self._rules, span, call) if io == "http" else _Wrapped(self._rules, span)
@@ -435,7 +462,7 @@ class GatedTracer(trace.Tracer):
                 # that is not recorded: there is none for strangers.
                 nobody = baggage.clear(trace.set_span_in_context(trace.INVALID_SPAN))
                 return otel_context.attach(otel_context.set_value(_AROUND, otel_context.get_current(), nobody))
-            if span is not _NOTHING and not isinstance(span, _Statement):  # nothing happens below a statement
+            if span is not _NOTHING and not isinstance(span, (_Statement, _Told)):  # nothing happens below a statement
                 return otel_context.attach(trace.set_span_in_context(span))
         except Exception:
             guard.failed("infra.attach")
@@ -498,8 +525,8 @@ def start(sdk: Any, app: Any) -> None:
     meters = sdk.meter_provider or NoOpMeterProvider()
     starts: list[tuple[str, Any]] = [
         ("celery", lambda: _celery(provider("celery"), meters)),
-        ("sqlalchemy", lambda: _sqlalchemy(provider("sql"), app)),
-        ("redis", lambda: _redis(provider("redis"))),
+        ("sqlalchemy", lambda: _sqlalchemy(provider("sql"), app, rules)),
+        ("redis", lambda: _redis(provider("redis"), rules)),
         (
             "httpx",
             lambda: _http_client("opentelemetry.instrumentation.httpx", "HTTPXClientInstrumentor", provider("http")),
@@ -614,7 +641,7 @@ def _taken(task: Any = None, **_: Any) -> None:
         guard.failed("infra.taken")
 
 
-def _sqlalchemy(provider: GatedProvider, app: Any) -> None:
+def _sqlalchemy(provider: GatedProvider, app: Any, rules: Rules) -> None:
     instrumentor = _instrumentor("opentelemetry.instrumentation.sqlalchemy", "SQLAlchemyInstrumentor")
     if instrumentor is None:
         return
@@ -627,12 +654,33 @@ def _sqlalchemy(provider: GatedProvider, app: Any) -> None:
     instrumentor.instrument(
         tracer_provider=provider, meter_provider=NoOpMeterProvider(), engines=engines, skip_dep_check=True
     )
+    if rules.infra_spans == "all":
+        return
+    from opentelemetry.instrumentation.sqlalchemy.engine import EngineTracer
+    from sqlalchemy.engine.base import Engine
+
+    from dify_otel import statements
+
+    for engine in engines:
+        statements.time_engine(engine, EngineTracer._remove_event_listener_params, rules)
+    # Getting a connection is counted, and no statement: it is shown when it fails.
+    statements.time_calls(Engine, "connect", rules, "sql", lambda args: True)
 
 
-def _redis(provider: GatedProvider) -> None:
+def _redis(provider: GatedProvider, rules: Rules) -> None:
     instrumentor = _instrumentor("opentelemetry.instrumentation.redis", "RedisInstrumentor")
-    if instrumentor is not None:
-        instrumentor.instrument(tracer_provider=provider, skip_dep_check=True)
+    if instrumentor is None:
+        return
+    instrumentor.instrument(tracer_provider=provider, skip_dep_check=True)
+    if rules.infra_spans == "all":
+        return
+    import redis
+
+    from dify_otel import statements
+
+    for client in (redis.Redis, getattr(redis, "RedisCluster", None)):
+        if client is not None:
+            statements.time_commands(client, rules)
 
 
 def _http_client(module: str, name: str, provider: GatedProvider) -> None:

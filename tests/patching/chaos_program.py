@@ -197,6 +197,10 @@ def application(outside: str) -> tuple[Any, Any]:
             redis.Redis(port=1, retry=None).get("key")
         except redis.ConnectionError:
             told += " no redis"
+        try:
+            redis.Redis(port=1, retry=None).pipeline().get("key").execute()
+        except redis.ConnectionError:
+            told += ", nor a pipeline"
         told += client.get(f"{outside}/httpx").text + requests.get(f"{outside}/requests", timeout=20).text
         try:
             client.get("http://127.0.0.1:1/")

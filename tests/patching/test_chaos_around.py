@@ -62,6 +62,12 @@ BOUNDARY: Mapping[str, frozenset[str]] = {
     "ownership._silence_decorators.<locals>.<lambda>": frozenset(),
     "ownership._silence_layer.<locals>.init_tracer": frozenset(),
     "propagation._silence.<locals>.inject_trace_headers": frozenset({"original"}),
+    "statements.time_calls.<locals>.timed": frozenset({"perf_counter", "call", "over"}),
+    "statements.time_calls.<locals>.over": frozenset(),
+    "statements.time_engine.<locals>.before": frozenset(),
+    "statements.time_engine.<locals>.after": frozenset({"over"}),
+    "statements.time_engine.<locals>.failed": frozenset(),
+    "statements.time_engine.<locals>.over": frozenset(),
     "start._Threshold.find_spec": frozenset({"get", "find_spec"}),
     "start._ready_hook.<locals>.initialize_extensions": frozenset({"original", "line", "type"}),
 }
@@ -131,6 +137,7 @@ def test_the_program_reaches_what_runs_in_dify() -> None:
     for expected in (
         "start.ready", "sdk.start", "sdk._Spans.export", "sdk._Queue.on_end", "sdk.Sdk._stand_by", "sdk.Sdk.end",
         "infra._Body.__next__", "infra._Statement.end", "infra.Deferred.claim", "infra._HttpSpan.end", "infra._taken",
+        "infra._Told.__init__", "statements._tell", "statements.time_engine.<locals>.tell", "statements._shown",
         "infra._published", "logs._scrubbed", "logs.mark_records.<locals>.factory", "quiet.Quiet.filter",
         "status.Keeper.turn", "status.Keeper.end", "propagation._silence.<locals>.inject_trace_headers",
         "ownership._silence_layer.<locals>.init_tracer", "standard.environment", "settings.read", "notice.line",
