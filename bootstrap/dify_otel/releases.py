@@ -6,6 +6,7 @@ the doctor, the support table and the release tests.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -41,6 +42,7 @@ RELEASES: tuple[Release, ...] = (
 OLDEST, NEWEST = RELEASES[0].name, RELEASES[-1].name
 
 
+@functools.lru_cache(maxsize=256)
 def version(name: str) -> Version | None:
     """`1.10.1-fix.1` as comparable numbers, or None for what is no release number (`main`)."""
     found = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:[-.]fix\.?(\d+))?", name.strip())
