@@ -306,9 +306,6 @@ def _run_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
             yield "dify.parent.app_id", outer.inherited.get("dify.app_id")
             caller = enclosing.nearest("node")
             yield "dify.parent.node.execution_id", caller.fact("dify.node.execution_id") if caller is not None else None
-        yield "span_kind", "CHAIN"
-    elif arguments.get("triggered_from") is None:
-        yield "span_kind", "CHAIN"
 
 
 def _claims(call: Any) -> bool:

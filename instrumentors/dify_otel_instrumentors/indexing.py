@@ -19,13 +19,14 @@ def _operation(stage: str) -> Operation:
         yield "dify.indexing.stage", stage
         yield "dify.indexing.document_count", len(rows)
         yield "dify.dataset.id", datasets[0] if len(datasets) == 1 else None
-        yield "dify.document.ids", [str(i) for i in (shapes.column(d, "id") for d in rows[:64]) if i] or None
+        yield "dify.document.ids", [i for i in map(shapes.key, rows[:64]) if i] or None
         yield "dify.tenant_id", shapes.word(shapes.column(rows[0], "tenant_id")) if rows else None
 
     def after(call: Any, result: Any) -> Iterator[Any]:
         begun, done = call.state.get("begun", 0), call.state.get("done", 0)
         if begun:
             yield "dify.indexing.segment_count", done
+            yield from _dataset(call)
             for status, count in (("completed", done), ("error", begun - done)):
                 if count:
                     labels = {"dify.indexing.stage": stage, "dify.indexing.status": status}
@@ -43,6 +44,15 @@ def _operation(stage: str) -> Operation:
     )
 
 
+def _dataset(call: Any) -> Iterator[tuple[str, Any]]:
+    """Where Dify commits just before a run, the documents' columns are not loaded: the dataset is known later."""
+    datasets = call.state.get("datasets", {})
+    if len(datasets) == 1 and call.fact("dify.dataset.id") is None:
+        ((dataset_id, tenant_id),) = datasets.items()
+        yield "dify.dataset.id", dataset_id
+        yield "dify.tenant_id", tenant_id
+
+
 RUN = _operation("run")
 FROM_SPLITTING = _operation("split")
 FROM_INDEXING = _operation("load")
@@ -52,6 +62,11 @@ def _count(arguments: Mapping[str, Any], enclosing: Any, what: str) -> None:
     run = enclosing.nearest("indexing") if enclosing is not None else None
     if run is not None:
         run.state[what] = run.state.get(what, 0) + (shapes.counted(arguments.get("documents")) or 0)
+        dataset = arguments.get("dataset")
+        identity = shapes.key(dataset)
+        if identity:
+            datasets = run.state.setdefault("datasets", {})
+            datasets[identity] = shapes.word(shapes.column(dataset, "tenant_id")) or datasets.get(identity)
 
 
 LOAD = Tap(

@@ -563,7 +563,7 @@ SEAMS: tuple[Seam, ...] = (
         indexing.LOAD,
         ("core.indexing_runner:IndexingRunner._load",),
         lost="the number of segments that indexing made",
-        reads=("documents",),
+        reads=("documents", "dataset"),
     ),
     Seam(
         "mcp.request",

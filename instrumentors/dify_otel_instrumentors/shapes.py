@@ -25,6 +25,15 @@ def column(row: Any, name: str) -> Any:
     return getattr(row, name, None)
 
 
+def key(row: Any) -> str | None:
+    """A database row's id, also where its columns are not loaded: SQLAlchemy knows which row it is."""
+    value = column(row, "id")
+    if value is None:
+        identity = getattr(column(row, "_sa_instance_state"), "identity", None)
+        value = identity[0] if identity else None
+    return word(value)
+
+
 def fields(holder: Any, names: Iterable[str]) -> Mapping[str, Any]:
     """What an object holds under these names. A pydantic model is not asked for what it lacks: its answer is slow."""
     values = getattr(holder, "__dict__", None)
@@ -76,7 +85,8 @@ def counted(values: Any) -> int | None:
 
 def is_account(user: Any) -> bool:
     """Whether the `user` of a request is a console account (else an end user)."""
-    return type(user).__name__ == "Account"
+    # Many releases hand over flask-login's proxy of the account: its class is the account's, its type is not.
+    return getattr(user, "__class__", type(user)).__name__ == "Account"
 
 
 def run_context(node: Any) -> Any:

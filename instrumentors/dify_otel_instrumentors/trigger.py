@@ -56,7 +56,7 @@ def _started_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[An
 
 def _started_after(call: Any, result: Any) -> Iterator[Any]:
     yield "dify.trigger.log_id", shapes.word(getattr(result, "workflow_trigger_log_id", None))
-    yield "messaging.destination.name", shapes.word(getattr(result, "queue", None))
+    yield "dify.trigger.queue", shapes.word(getattr(result, "queue", None))
 
 
 STARTED = Operation(

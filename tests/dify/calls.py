@@ -34,6 +34,8 @@ class Case:
     vectors: bool = False
     uncounted: frozenset[str] = frozenset()
     """Events whose number depends on who is faster, in Dify itself."""
+    top: str = SERVER
+    """The beginning of the name of the request's span."""
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ import secrets
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
@@ -63,17 +63,21 @@ class Console:
     def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
         """The answer as JSON, None when it has none. Raises `Refused`."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        headers = {**self.headers, "Content-Type": content_type}
-        asked = urllib.request.Request(f"{self.base}/console/api{path}", data, headers, method=method)
-        try:
-            with self._opener.open(asked, timeout=120) as response:
-                text = response.read()
-        except urllib.error.HTTPError as error:
-            raise Refused(method, path, error.code, error.read().decode(errors="replace")) from None
+        with self.open(method, path, data, {"Content-Type": content_type}) as response:
+            text = response.read()
         try:
             return json.loads(text)
         except ValueError:
             return None
+
+    def open(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Any:
+        """The answer as it comes, to be closed. Raises `Refused`."""
+        url = f"{self.base}/console/api{path}"
+        asked = urllib.request.Request(url, data, {**self.headers, **headers}, method=method)
+        try:
+            return self._opener.open(asked, timeout=120)
+        except urllib.error.HTTPError as error:
+            raise Refused(method, path, error.code, error.read().decode(errors="replace")) from None
 
     def cookie(self, ending: str) -> str | None:
         return next((c.value for c in self._cookies if c.name.endswith(ending)), None)
@@ -108,19 +112,12 @@ class Console:
 
     def upload(self, name: str, text: str) -> str:
         """A file for a dataset; gives its id."""
-        border = secrets.token_hex(12)
-        parts = (
-            f'--{border}\r\nContent-Disposition: form-data; name="source"\r\n\r\ndatasets\r\n'
-            f'--{border}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
-            f"Content-Type: text/plain\r\n\r\n{text}\r\n--{border}--\r\n"
-        )
-        content_type = f"multipart/form-data; boundary={border}"
-        answer = self.request("POST", "/files/upload?source=datasets", parts.encode(), content_type)
-        return str(answer["id"])
+        body, content_type = form(name, text, source="datasets")
+        return str(self.request("POST", "/files/upload?source=datasets", body, content_type)["id"])
 
-    def dataset(self) -> str:
+    def dataset(self, document: Sequence[str] = DOCUMENT) -> str:
         """A dataset with one document, indexed by the worker. Raises TimeoutError or RuntimeError (Dify's error)."""
-        file_id = self.upload("facts.txt", "\n\n".join(DOCUMENT))
+        file_id = self.upload("facts.txt", "\n\n".join(document))
         rules = {
             "pre_processing_rules": [],
             "segmentation": {"separator": "\n\n", "max_tokens": 200, "chunk_overlap": 0},
@@ -160,12 +157,12 @@ class Console:
     def _key(self, identifier: str) -> str:
         return str(self.request("POST", f"/apps/{identifier}/api-keys")["token"])
 
-    def workflow(self, name: str, mode: str, graph: Mapping[str, Any]) -> Application:
+    def workflow(self, name: str, mode: str, graph: Mapping[str, Any], **features: Any) -> Application:
         """A workflow or chatflow: drawn, then published."""
         identifier = self._application(name, mode)
         draft: dict[str, Any] = {
             "graph": {**as_drawn(graph), "viewport": {"x": 0, "y": 0, "zoom": 1}},
-            "features": FEATURES,
+            "features": {**FEATURES, **features},
             "environment_variables": [],
             "conversation_variables": [],
         }
@@ -178,25 +175,37 @@ class Console:
     def basic(self, name: str, mode: str, model: str = "stub-chat", **settings: Any) -> Application:
         """A chat, agent or completion application."""
         identifier = self._application(name, mode)
-        nothing: dict[str, Any] = {"enabled": False}
-        chosen = {"provider": PROVIDER, "name": model, "mode": "chat", "completion_params": {"temperature": 0.5}}
-        body = {
-            **FEATURES,
-            "model": chosen,
-            "pre_prompt": "You are helpful.",
-            "prompt_type": "simple",
-            "user_input_form": [],
-            "dataset_query_variable": "",
-            "more_like_this": nothing,
-            "annotation_reply": nothing,
-            "external_data_tools": [],
-            "chat_prompt_config": {},
-            "completion_prompt_config": {},
-            "agent_mode": {"enabled": False, "max_iteration": 5, "strategy": "function_call", "tools": []},
-            "dataset_configs": {"retrieval_model": "multiple", "datasets": {"datasets": []}},
-        }
-        self.request("POST", f"/apps/{identifier}/model-config", {**body, **settings})
+        self.request("POST", f"/apps/{identifier}/model-config", {**configuration(model), **settings})
         return Application(identifier, mode, self._key(identifier))
+
+
+def form(filename: str, text: str, **fields: str) -> tuple[bytes, str]:
+    """A form with a text file in it, and its content type."""
+    border = secrets.token_hex(12)
+    parts = [f'name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
+    parts.append(f'name="file"; filename="{filename}"\r\nContent-Type: text/plain\r\n\r\n{text}')
+    body = "".join(f"--{border}\r\nContent-Disposition: form-data; {part}\r\n" for part in parts)
+    return f"{body}--{border}--\r\n".encode(), f"multipart/form-data; boundary={border}"
+
+
+def configuration(model: str = "stub-chat") -> dict[str, Any]:
+    """A chat, agent or completion application's settings, as its page sends them."""
+    nothing: dict[str, Any] = {"enabled": False}
+    return {
+        **FEATURES,
+        "model": {"provider": PROVIDER, "name": model, "mode": "chat", "completion_params": {"temperature": 0.5}},
+        "pre_prompt": "You are helpful.",
+        "prompt_type": "simple",
+        "user_input_form": [],
+        "dataset_query_variable": "",
+        "more_like_this": nothing,
+        "annotation_reply": nothing,
+        "external_data_tools": [],
+        "chat_prompt_config": {},
+        "completion_prompt_config": {},
+        "agent_mode": {"enabled": False, "max_iteration": 5, "strategy": "function_call", "tools": []},
+        "dataset_configs": {"retrieval_model": "multiple", "datasets": {"datasets": []}},
+    }
 
 
 FEATURES = {

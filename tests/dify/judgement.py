@@ -11,14 +11,17 @@ from typing import Any
 
 from dify_otel.tail.span import Span
 
-from tests.dify.calls import SERVER, Case
+from tests.dify.calls import Case
 from tests.standin.drive import Outcome
 
 _ABOVE = {
     "invoke_workflow": ("dify.app",),
-    "chat ": ("llm ", "agent ", "react step", "dify.app", "invoke_agent", "POST /inner/"),
+    "chat ": (
+        *("llm ", "agent ", "react step", "dify.app", "invoke_agent", "POST /inner/"),
+        *("suggested_questions", "conversation_name"),
+    ),
     "retrieval": ("knowledge-retrieval ", "dify.app"),
-    "embeddings": ("retrieval",),
+    "embeddings": ("retrieval", "dataset_indexing"),
     "rerank": ("retrieval",),
     "iteration item": ("iteration ",),
     "execute_tool": ("tool ", "react step", "agent ", "invoke_agent", "POST /inner/"),
@@ -55,7 +58,7 @@ def difference(case: Case, without: Outcome, with_us: Outcome) -> list[str]:
     return found
 
 
-def _above(span: Span, by_id: Mapping[str, Span]) -> list[Span]:
+def above(span: Span, by_id: Mapping[str, Span]) -> list[Span]:
     line: list[Span] = []
     current = by_id.get(span.parent_id)
     while current is not None and current not in line:
@@ -73,11 +76,12 @@ def trace(case: Case, outcome: Outcome, spans: Sequence[Span], absent: Collectio
     if len(by_id) != len(spans):
         found.append(f"{len(spans) - len(by_id)} spans arrived twice")
     tops = [span.name for span in spans if span.parent_id not in by_id]
-    if len(tops) != 1 or not tops[0].startswith(SERVER):
+    if len(tops) != 1 or not tops[0].startswith(case.top):
         found.append(f"the tops are {tops}")
     for wanted in case.spans:
         if wanted not in absent and not any(span.name.startswith(wanted) for span in spans):
             found.append(f"no {wanted!r} in {sorted({s.name for s in spans})}")
+    found += [f"{s.name!r} has {name!r}, of no namespace" for s in spans for name in s.attributes if "." not in name]
     found += _places(spans, by_id)
     found += _errors(case, spans)
     found += _rows(case, outcome, spans)
@@ -87,12 +91,12 @@ def trace(case: Case, outcome: Outcome, spans: Sequence[Span], absent: Collectio
 def _places(spans: Iterable[Span], by_id: Mapping[str, Span]) -> list[str]:
     found = []
     for span in spans:
-        above = _above(span, by_id)
+        line = above(span, by_id)
         for name, wanted in _ABOVE.items():
-            if span.name.startswith(name) and not any(s.name.startswith(wanted) for s in above):
-                found.append(f"{span.name!r} hangs under {[s.name for s in above]}")
-        if "dify.node.execution_id" in span.attributes and not any(s.name.startswith("invoke_workflow") for s in above):
-            found.append(f"node {span.name!r} is in no workflow: {[s.name for s in above]}")
+            if span.name.startswith(name) and not any(s.name.startswith(wanted) for s in line):
+                found.append(f"{span.name!r} hangs under {[s.name for s in line]}")
+        if "dify.node.execution_id" in span.attributes and not any(s.name.startswith("invoke_workflow") for s in line):
+            found.append(f"node {span.name!r} is in no workflow: {[s.name for s in line]}")
     return found
 
 
@@ -107,11 +111,14 @@ def _errors(case: Case, spans: Iterable[Span]) -> list[str]:
     return found
 
 
+_NODE_ENDS = ("node_finished", "iteration_completed", "human_input_required")
+
+
 def _rows(case: Case, outcome: Outcome, spans: Iterable[Span]) -> list[str]:
     """As many node spans as Dify told its caller of nodes."""
     if case.how != "stream" or not outcome.events.get("node_finished"):
         return []
-    told = outcome.events["node_finished"] + outcome.events.get("iteration_completed", 0)
+    told = sum(outcome.events.get(name, 0) for name in _NODE_ENDS)
     nodes = [s.name for s in spans if "dify.node.execution_id" in s.attributes]
     return [] if len(nodes) == told else [f"{len(nodes)} node spans for {told} nodes: {nodes}"]
 

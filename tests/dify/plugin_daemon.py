@@ -11,6 +11,7 @@ import argparse
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -282,7 +283,20 @@ def runtime_parameters(_: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"parameters": []}
 
 
+def chunks(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Asked what a person might ask next, a model answers a list."""
+    messages = data.get("prompt_messages") or [{}]
+    if not str(messages[-1].get("content") or "").rstrip().endswith("\nquestions:"):
+        yield from standin.llm_chunks(data)
+        return
+    now = time.perf_counter()
+    text = '["Where does the Spree begin?", "And where does it end?"]'
+    yield standin.chunk(data["model"], 0, text)
+    yield standin.chunk(data["model"], 1, "", used=standin.usage(100, 12, now, now), reason="stop")
+
+
 standin._ANSWERS |= {
+    "llm/invoke": chunks,
     "model/schema": schema,
     "model/validate_provider_credentials": credentials,
     "model/validate_model_credentials": credentials,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Self
 
 from dify_otel.tail.span import Span
@@ -20,9 +21,23 @@ QUIET_SECONDS = 1.5
 class Receiver(Backend):
     """`with Receiver("grpc") as receiver:`; `mode` decides how it answers."""
 
+    def __init__(self, protocol: str) -> None:
+        super().__init__(protocol)
+        self.metrics: list[bytes] = []
+        """Export requests with metrics as they came: names of instruments stand in them as they are."""
+
     def __enter__(self) -> Self:
         super().__enter__()
         return self
+
+    def _keep(self, signal: str, body: bytes) -> None:
+        super()._keep(signal, body)
+        if signal == "metrics":
+            self.metrics.append(body)
+
+    def clear(self) -> None:
+        self.spans.clear()
+        self.metrics.clear()
 
     def settle(self, seconds: float = QUIET_SECONDS, limit: float = 30.0) -> None:
         """Waits until nothing has arrived for a while, at most `limit` seconds."""
@@ -33,13 +48,23 @@ class Receiver(Backend):
             if len(self.spans) != known:
                 known, since = len(self.spans), time.monotonic()
 
-    def await_server_span(self, trace_id: str, limit: float = 10.0) -> None:
-        """Waits for the span that ends last, the request's; what is wrong when it never comes is the judge's to say."""
+    def await_spans(self, wanted: Callable[[Span], bool], limit: float = 10.0) -> list[Span]:
+        """The spans that are so, as soon as there is one; none when none comes in time."""
         until = time.monotonic() + limit
-        while time.monotonic() < until:
-            if any(s.kind == "SERVER" and s.name.startswith("POST /v1/") for s in self.trace(trace_id)):
-                return
+        while not (found := [s for s in list(self.spans) if wanted(s)]) and time.monotonic() < until:
             time.sleep(0.1)
+        return found
+
+    def await_metric(self, name: str, limit: float = 15.0) -> bool:
+        """Whether such a metric has come, or comes in time."""
+        until = time.monotonic() + limit
+        while not (found := any(name.encode() in body for body in self.metrics)) and time.monotonic() < until:
+            time.sleep(0.1)
+        return found
+
+    def await_server_span(self, trace_id: str, top: str = "POST /v1/") -> None:
+        """Waits for the span that ends last, the request's; what is wrong when it never comes is the judge's to say."""
+        self.await_spans(lambda s: s.trace_id == trace_id and s.kind == "SERVER" and s.name.startswith(top))
 
     def trace(self, trace_id: str) -> list[Span]:
         return [s for s in list(self.spans) if s.trace_id == trace_id]

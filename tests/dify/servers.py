@@ -301,9 +301,16 @@ class Processes:
 
 @contextlib.contextmanager
 def started(running: Servers, setup: Setup) -> Iterator[Processes]:
-    """API and worker, both ready. Raises `StartError` with the end of a log."""
+    """API and worker, both ready. Raises `StartError` with the end of a log.
+
+    Those of the set-up before are stopped first: a fixture with parameters lives on behind the last test that uses it.
+    """
+    for before in (running.processes.pop("worker", None), running.processes.pop("api", None)):
+        if before is not None:
+            before.stop(20)
     api = _entrypoint(running, "api", setup)
     worker = _entrypoint(running, "worker", setup)
+    running.processes.update(api=api, worker=worker)
     try:
         until(lambda: answers(f"{running.base}/health"), api, READY_SECONDS)
         until(lambda: bool(re.search(r" ready\.\s*$", worker.text(), re.MULTILINE)), worker, READY_SECONDS)

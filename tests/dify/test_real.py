@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dify import calls, console, judgement, servers
+from tests.dify import calls, console, further, judgement, servers
 from tests.dify.calls import CASES, SOME, Case
 from tests.dify.console import Application
 from tests.dify.receiver import Receiver
@@ -66,10 +66,12 @@ class Ready:
     servers: Servers
     applications: Mapping[str, Application]
     without: Mapping[str, Outcome]
+    goes_on: Mapping[str, str]
+    """How a run ends that waited for a person, by the application's mode."""
 
 
 @pytest.fixture(scope="session")
-def ready(api_dir: Path, dify_python: Path) -> Iterator[Ready]:
+def ready(api_dir: Path, dify_python: Path, receiver: Receiver) -> Iterator[Ready]:
     why = servers.missing()
     if why:
         pytest.skip(why)
@@ -87,7 +89,13 @@ def ready(api_dir: Path, dify_python: Path) -> Iterator[Ready]:
                 raise
             cases = [case for case in CASES.values() if case.app in applications]
             without = {case.name: calls.call(running.base, applications, case) for case in cases}
-        yield Ready(running, applications, without)
+            goes_on = further.alone(_stage(running, receiver, {}))
+            print(f"without us runs that waited for a person end as {goes_on}", file=sys.stderr)
+        yield Ready(running, applications, without, goes_on)
+
+
+def _stage(running: Servers, receiver: Receiver, goes_on: Mapping[str, str]) -> further.Stage:
+    return further.stage(running.base, receiver, running.vectors, running.dify.release, goes_on)
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,7 @@ def running(request: pytest.FixtureRequest, ready: Ready, agent: Path, receiver:
         pytest.skip(f"DIFY_DOORS does not name {request.param}")
     setup = doors(agent, receiver.endpoint)[request.param]
     receiver.mode = "ok"
-    receiver.spans.clear()
+    receiver.clear()
     with servers.started(ready.servers, setup) as processes:
         yield Running(processes, drive(ready, receiver, tuple(CASES)))
 
@@ -200,6 +208,39 @@ def test_the_grpc_exporter_never_stops_the_loop(ready: Ready, running: Running, 
     assert slowest < BLOCKED_SECONDS
 
 
+@dataclass(frozen=True)
+class Further:
+    """The set-up in which the kinds of runs are that no call makes."""
+
+    processes: Processes
+    stage: further.Stage
+
+
+@pytest.fixture(scope="module")
+def others(ready: Ready, agent: Path, receiver: Receiver) -> Iterator[Further]:
+    if "inject" not in os.environ.get("DIFY_DOORS", "inject").split(","):
+        pytest.skip("DIFY_DOORS does not name inject")
+    receiver.mode = "ok"
+    setup = replace(doors(agent, receiver.endpoint)["inject"], name="further")
+    with servers.started(ready.servers, setup) as processes:
+        receiver.clear()  # what the set-up before still had to send has come by now
+        yield Further(processes, _stage(ready.servers, receiver, ready.goes_on))
+
+
+@pytest.mark.parametrize("kind", further.KINDS)
+def test_further_kinds_of_runs(others: Further, kind: str) -> None:
+    try:
+        assert further.KINDS[kind](others.stage) == []
+    except further.Lacking as lacking:
+        pytest.skip(f"this release has no such runs: {lacking}")
+
+
+def test_no_other_span_of_them_failed_and_nobody_complains(others: Further) -> None:
+    failed = [f"{s.name}: {s.status_message}" for s in others.stage.receiver.spans if s.failed]
+    assert failed == []
+    assert others.processes.forbidden() == []
+
+
 def _asked_for(mode: str) -> bool:
     asked = os.environ.get("DIFY_MODES", "")
     return asked == "all" or mode in asked.split(",")
@@ -220,7 +261,7 @@ def test_other_processes(ready: Ready, agent: Path, receiver: Receiver, mode: st
             without = drive(ready, receiver, SOME, spans=False)
         except OSError as error:
             pytest.skip(f"without us this release does not answer when started so: {error!r}")
-    receiver.spans.clear()
+    receiver.clear()
     door = doors(agent, receiver.endpoint)["inject"]
     setup = replace(door, name=mode, environment={**door.environment, **PLAIN[mode]})
     with servers.started(ready.servers, setup) as processes:

@@ -25,6 +25,7 @@ from dify_otel_instrumentors import (
 from dify_otel_instrumentors.core import context
 from dify_otel_instrumentors.core.wrapper import instrument, tap
 from opentelemetry.trace import StatusCode
+from werkzeug.local import LocalProxy
 
 APP = Shape(id="app-1", tenant_id="tenant-1", name="Otters", mode="workflow")
 USER = Shape(id="user-1", session_id="ann")
@@ -126,10 +127,20 @@ def test_a_request_whose_client_leaves(recorded: Any) -> None:
     assert facts["dify.app.outcome"] == "cancelled" and facts["dify.app.client_disconnected"] is True
 
 
-def test_an_account_is_told_from_an_end_user(recorded: Any) -> None:
-    list(request([], user=Account()))
+@pytest.mark.parametrize("hand_over", [lambda account: account, lambda account: LocalProxy(lambda: account)])
+def test_an_account_is_told_from_an_end_user(recorded: Any, hand_over: Any) -> None:
+    list(request([], user=hand_over(Account())))
     facts = recorded.spans[0].attributes
     assert (facts["user.id"], facts["dify.user.type"]) == ("account-1", "account")
+
+
+def test_a_run_inside_its_request_leaves_the_span_kind_as_it_is(recorded: Any) -> None:
+    def generate(app_model: Any, user: Any, args: Any, invoke_from: Any, streaming: bool = True) -> Any:
+        return instrument(lambda app_model, user, args: {}, app.RUN)(app_model, user, args)
+
+    instrument(generate, app.REQUEST)(APP, USER, {"inputs": {}}, "service-api", False)
+    (told,) = recorded.spans
+    assert told.attributes["gen_ai.span.kind"] == "ENTRY" and "span_kind" not in told.attributes
 
 
 # --- workflow and node
@@ -498,6 +509,16 @@ class Detached:
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError("DetachedInstanceError")
+
+
+def test_a_row_that_is_not_loaded_is_known_by_its_identity() -> None:
+    row = Detached()
+    vars(row).update(_sa_instance_state=Shape(identity=("key",)))
+    assert shapes.key(row) == "loaded"
+    del vars(row)["id"]
+    assert shapes.key(row) == "key"
+    vars(row).update(_sa_instance_state=Shape(identity=None))
+    assert shapes.key(row) is None
 
 
 def test_only_loaded_columns_are_read() -> None:

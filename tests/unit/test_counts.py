@@ -31,7 +31,8 @@ class IndexingRunner:
     def run(self, dataset_documents: list[Any]) -> None:
         for i, document in enumerate(dataset_documents):
             try:
-                self._load(None, None, document, ["segment"] * (i + 1), i)
+                dataset = SimpleNamespace(id="dataset-id", tenant_id="tenant-id")
+                self._load(None, dataset, document, ["segment"] * (i + 1), i)
             except RuntimeError:
                 continue
 
@@ -83,3 +84,14 @@ def test_segments_are_counted_by_what_became_of_them(
     found = {p.attributes["dify.indexing.status"]: p.value for p in recorded.points("dify.indexing.segments")}
     assert found == {k: v for k, v in (("completed", completed), ("error", error)) if v}
     assert recorded.span("dataset_indexing run").attributes["dify.indexing.segment_count"] == completed
+
+
+def test_a_run_over_rows_that_are_not_loaded_learns_its_dataset_later(
+    recorded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(IndexingRunner, "_load", tap(IndexingRunner._load, indexing.LOAD))
+    monkeypatch.setattr(IndexingRunner, "run", instrument(IndexingRunner.run, indexing.RUN))
+    IndexingRunner().run([SimpleNamespace(_sa_instance_state=SimpleNamespace(identity=("document-id",)))])
+    told = recorded.span("dataset_indexing run").attributes
+    assert told["dify.document.ids"] == ("document-id",)
+    assert (told["dify.dataset.id"], told["dify.tenant_id"]) == ("dataset-id", "tenant-id")

@@ -9,6 +9,7 @@ from graphon.runtime import VariablePool
 from graphon.workflow_type_encoder import WorkflowRuntimeTypeConverter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from werkzeug.local import LocalProxy
 
 from core.app.entities.app_invoke_entities import InvokeFrom
 from core.workflow.system_variables import add_variables_to_pool, build_system_variables
@@ -25,11 +26,12 @@ from services.rag_pipeline.pipeline_generate_service import PipelineGenerateServ
 bp = Blueprint("console", __name__, url_prefix="/console/api")
 
 
-def _account(session: Session) -> Account:
+def _account(session: Session) -> Any:
+    """As many releases hand it on: flask-login's proxy of the account."""
     account = session.scalar(select(Account).limit(1))
     if account is None:
         raise ValueError("no account")
-    return account
+    return LocalProxy(lambda: account)
 
 
 def _debug(app_id: str) -> Response:
