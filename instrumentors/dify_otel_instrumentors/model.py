@@ -12,7 +12,7 @@ from typing import Any
 
 from . import messages, shapes
 from .core import metrics, rules, semconv
-from .core.operation import Content, Measure, Operation, Tap
+from .core.operation import Content, Measure, Operation, Tap, ready
 
 _PARAMETERS = {
     "temperature": "gen_ai.request.temperature",
@@ -37,7 +37,7 @@ IDENTITIES_MAX = 512
 
 
 @lru_cache(maxsize=IDENTITIES_MAX)
-def _facts(provider: str | None, model: str | None, operation: str | None, kind: str) -> tuple[tuple[str, Any], ...]:
+def _facts(provider: str | None, model: str | None, operation: str | None, kind: str) -> tuple[Any, ...]:
     facts = [
         ("gen_ai.operation.name", operation),
         ("gen_ai.provider.name", semconv.provider_name(provider)),
@@ -47,10 +47,10 @@ def _facts(provider: str | None, model: str | None, operation: str | None, kind:
     ]
     if provider and provider.count("/") == 2:
         facts.append(("dify.plugin.name", provider.rsplit("/", 1)[0]))
-    return tuple(facts)
+    return ready(facts)
 
 
-def _identity(instance: Any, operation: str | None, kind: str) -> tuple[tuple[str, Any], ...]:
+def _identity(instance: Any, operation: str | None, kind: str) -> tuple[Any, ...]:
     return _facts(*_model(instance), operation, kind)
 
 

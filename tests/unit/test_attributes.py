@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from dify_otel_instrumentors.core import attributes, span
-from dify_otel_instrumentors.core.operation import Content, Operation
+from dify_otel_instrumentors.core import attributes, guard, span
+from dify_otel_instrumentors.core.operation import Content, Operation, ready
 from dify_otel_instrumentors.core.rules import Policy
 from opentelemetry.sdk.trace import Span, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -41,15 +41,21 @@ class Reader(SpanProcessor):
         self.seen.append(dict(span.attributes or {}))
 
 
-def made(private: bool = True, processor: SpanProcessor | None = None, **provided: Any) -> Any:
+def made(
+    private: bool = True,
+    processor: SpanProcessor | None = None,
+    operation: Operation = OPERATION,
+    dialects: tuple[str, ...] = Policy().dialects,
+    **provided: Any,
+) -> Any:
     keep = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False, **provided)
     if processor is not None:
         provider.add_span_processor(processor)
     provider.add_span_processor(SimpleSpanProcessor(keep))
-    span.configure(provider.get_tracer("test"), Policy(content_on_spans=True), private=private)
+    span.configure(provider.get_tracer("test"), Policy(content_on_spans=True, dialects=dialects), private=private)
     try:
-        call = span.begin(OPERATION, {})
+        call = span.begin(operation, {})
         call.finish()
     finally:
         span.configure(None)
@@ -148,3 +154,40 @@ def test_an_sdk_of_another_shape_is_left_alone(monkeypatch: pytest.MonkeyPatch, 
     assert attributes._kind is None
     attributes.learn()
     assert attributes._kind is not None
+
+
+@pytest.mark.parametrize("dialects", [("otel",), ("otel", "arms", "openinference")])
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        (("gen_ai.provider.name", "openai"), ("gen_ai.request.model", "gpt"), ("nothing", None)),
+        (("dify.app_id", "app"), ("word", "x")),
+        (("word", "ä" * 2000), ("other", "a\ud800b")),
+        (("number", 7), ("list", ["a"])),
+        (),
+    ],
+)
+def test_facts_in_one_piece_are_those_told_one_by_one(pairs: Any, dialects: tuple[str, ...]) -> None:
+    found = []
+    for before in (pairs, ready(pairs)):
+        operation = Operation(concept="thing", name=lambda facts: "thing", before=lambda a, e, given=before: given)
+        found.append(dict(made(operation=operation, dialects=dialects).attributes))
+    assert found[0] == found[1]
+    assert len(found[0]) >= len([value for _, value in pairs if value is not None])
+
+
+def test_what_many_calls_have_in_common_is_one_piece() -> None:
+    (one,) = ready((("a", "x"), ("b", "y"), ("c", None)))
+    assert one == {"a": "x", "b": "y"}
+
+
+def test_what_a_call_began_with_is_told_whatever_fails_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: list[str] = []
+    monkeypatch.setattr(guard, "failed", failed.append)
+
+    def spelled(*given: Any) -> None:
+        raise RuntimeError("an alias that cannot be made")
+
+    monkeypatch.setattr(span.Call, "_spelled", spelled)
+    assert made().attributes["number"] == 8
+    assert failed == ["span.settle"]

@@ -11,10 +11,22 @@ from dataclasses import dataclass
 from typing import Any
 
 Pair = tuple[str, Any]
-"""An attribute's name and value. Besides, `before` and `after` may give an `Error` or a `Measure`."""
+"""An attribute's name and value. `before` and `after` may also give an `Error`, a `Measure`, or what `ready` gives."""
 Pairs = Iterable[Any]
 Arguments = Mapping[str, Any]
 """A call's arguments by name, the receiver under `self` or `cls`; defaults filled in."""
+
+
+READY_MAX = 256
+"""Characters of a value that `ready` lets through in one piece."""
+
+
+def ready(pairs: Iterable[Pair]) -> tuple[Any, ...]:
+    """Pairs that many calls have in common, looked at once: in one piece where each value is a short ASCII string."""
+    known = {key: value for key, value in pairs if value is not None}
+    if all(type(value) is str and value.isascii() and len(value) <= READY_MAX for value in known.values()):
+        return (known,)
+    return tuple(known.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -395,25 +395,7 @@ class Call:
                     guard.failed(f"{self.operation.concept}.after")
             span = self.span
             if not self.muted and span.is_recording():
-                late = self._late
-                if self._io:
-                    for kind, (count, seconds, failures, slow) in self._io.items():
-                        rolled: dict[str, float | None] = {"count": int(count), "duration": round(seconds, 6)}
-                        rolled |= {"errors": int(failures) or None, "slow": int(slow) or None}
-                        self._take([(f"dify.io.{kind}.{key}", value) for key, value in rolled.items()], late)
-                if self._error is not None:
-                    self._take((("error.type", self._error.type),), late)
-                runtime = _runtime
-                if runtime is not None and (self._aliased or self._contents):
-                    self._spelled(late, runtime, runtime.policy.content_on_spans)
-                if late:
-                    attributes.put(span, late)
-                if self._error is not None:
-                    self._mark()
-                for reason in self._cuts:
-                    metrics.record("dify.otel.spans.truncated", 1, {"reason": reason})
-                if runtime is not None and (runtime.emit is not None or _completed is not None):
-                    self._emit(runtime)
+                self._settle(span)
         except Exception:
             guard.failed("span.end")
         finally:
@@ -434,6 +416,30 @@ class Call:
                     metrics.record("dify.otel.overhead", spent[0], {})
             except Exception:
                 guard.failed("span.spent")
+
+    def _settle(self, span: trace.Span) -> None:
+        """Put what is known now onto the span: what it began with too, where nobody could have read that before."""
+        late, runtime = self._late, _runtime
+        try:
+            if self._io:
+                for kind, (count, seconds, failures, slow) in self._io.items():
+                    rolled: dict[str, float | None] = {"count": int(count), "duration": round(seconds, 6)}
+                    rolled |= {"errors": int(failures) or None, "slow": int(slow) or None}
+                    self._take([(f"dify.io.{kind}.{key}", value) for key, value in rolled.items()], late)
+            if self._error is not None:
+                self._take((("error.type", self._error.type),), late)
+            if runtime is not None and (self._aliased or self._contents):
+                self._spelled(late, runtime, runtime.policy.content_on_spans)
+        except Exception:
+            guard.failed("span.settle")
+        if late:
+            attributes.put(span, late)
+        if self._error is not None:
+            self._mark()
+        for reason in self._cuts:
+            metrics.record("dify.otel.spans.truncated", 1, {"reason": reason})
+        if runtime is not None and (runtime.emit is not None or _completed is not None):
+            self._emit(runtime)
 
     def _emit(self, runtime: _Runtime) -> None:
         """The event of a finished call, with content where the gate lets it onto events."""
@@ -516,6 +522,13 @@ class Call:
                 metrics.record(pair.metric, pair.value, labels)
             elif type(pair) is Error:
                 self._error = pair
+            elif type(pair) is dict:
+                if special.isdisjoint(pair):
+                    facts.update(pair)
+                    if not muted:
+                        out.update(pair)
+                else:
+                    self._take(pair.items(), out)
 
     def _pass(self, key: str, value: Any, out: dict[str, Any], aliases: Mapping[str, Any]) -> None:
         """From now on every span below carries `key`, in each dialect."""
@@ -699,7 +712,9 @@ def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
             if "links" in facts:
                 links = _links(facts.pop("links"))
                 start.pop("links", None)
-            if call._aliased:
+            if runtime.unread:
+                call._late = start
+            elif call._aliased:
                 call._spelled(start, runtime, False)
             constant = runtime.constants.get(span_kind)
             start.update(runtime._constant(span_kind) if constant is None else constant)
@@ -711,8 +726,6 @@ def begin(operation: Operation, arguments: Mapping[str, Any]) -> Any:
                 links=links,
                 start_time=time_ns(),
             )
-            if runtime.unread:
-                attributes.put(call.span, start)
             call.muted = runtime.parent_decides and not call.span.is_recording()
             call._context = otel_context.Context({**around, _SPAN: call.span, CALL: call})
         if operation.opened is not None:

@@ -35,7 +35,10 @@ def binder(function: Callable[..., Any]) -> Callable[[tuple[Any, ...], dict[str,
             defaults[parameter.name] = parameter.default
 
     def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {**defaults, **dict(zip(names, args)), **kwargs}  # noqa: B905 - `strict=` costs as much as the rest
+        bound = defaults | kwargs
+        for name, value in zip(names, args):  # noqa: B905 - `strict=` costs as much as the rest
+            bound[name] = value
+        return bound
 
     return bind
 
