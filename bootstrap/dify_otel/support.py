@@ -24,9 +24,15 @@ FEATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("apps, chats", ("app.request", "app.run", "app.records", "message")),
     ("workflows, nodes", ("workflow.run", "workflow.events", "node.run")),
     ("models, tools, agents", ("model.chat", "model.embeddings", "model.rerank", "tool", "agent.run", "agent.round")),
-    ("knowledge", ("retrieval.vector", "retrieval.keyword", "retrieval.external", "indexing")),
+    (
+        "knowledge",
+        (
+            *("retrieval.vector", "retrieval.keyword", "retrieval.external"),
+            *("indexing.run", "indexing.split", "indexing.load", "indexing.segments"),
+        ),
+    ),
     ("sandbox, moderation", ("sandbox", "moderation")),
-    ("knowledge pipelines", ("app.pipeline", "workflow.pipeline")),
+    ("knowledge pipelines", ("app.pipeline", "workflow.pipeline", "indexing.pipeline")),
     ("triggers", ("trigger",)),
     ("multimodal", ("model.multimodal_embeddings", "model.multimodal_rerank", "retrieval.file")),
     ("agent apps", ("app.agent", "agent.backend", "agent.backend_events")),

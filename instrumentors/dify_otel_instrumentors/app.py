@@ -8,9 +8,10 @@ generator, in whichever process runs it; inside a request that nothing has claim
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from . import messages, shapes
+from . import messages, shapes, workflow
 from .core import rules
 from .core.operation import Content, Error, Measure, Operation, Tap
 
@@ -123,6 +124,13 @@ def _request_during(call: Any, item: Any) -> None:
             _keep_answer(call, item)
         if "ids" in call.state:
             return
+    elif name == "message_replace":
+        # What moderation does not let out was shown for a moment, and is no answer.
+        if rules.policy().content:
+            call.state.update(answer=[], answer_size=0)
+            _keep_answer(call, item)
+        if "ids" in call.state:
+            return
     elif name not in shapes.SSE_EVENTS_READ and "ids" in call.state:
         return
     body = shapes.sse_body(item)
@@ -174,6 +182,7 @@ def _ids(call: Any, body: Mapping[str, Any]) -> None:
 
 
 def _message_end(call: Any, body: Mapping[str, Any]) -> None:
+    call.state["answered"] = True
     metadata = body.get("metadata")
     usage = metadata.get("usage") if isinstance(metadata, Mapping) else None
     if isinstance(usage, Mapping) and usage.get("total_tokens"):
@@ -188,7 +197,9 @@ def _message_end(call: Any, body: Mapping[str, Any]) -> None:
 
 def _outcome(call: Any, status: Any, error: Any) -> None:
     status = shapes.word(status)
-    if status is None:
+    # A chatflow that moderation or an annotation answers starts no run. Its stream lacks the event that Dify's relay
+    # ends with, so Dify makes one up, behind the end of a message that is as it should be: "failed".
+    if status is None or (status == "failed" and call.state.get("answered")):
         return
     call.state["outcome"] = _OUTCOMES.get(status, status)
     call.tell([("dify.workflow.status", status)])
@@ -239,7 +250,9 @@ def _pipeline_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[A
     yield "dify.app.name", shapes.word(shapes.column(pipeline, "name"))
     yield "dify.app.mode", "rag-pipeline"
     yield from _user(arguments.get("user"))
-    yield "dify.invoke_from", shapes.word(arguments.get("invoke_from"))
+    invoke_from = shapes.word(arguments.get("invoke_from"))
+    yield "dify.invoke_from", invoke_from
+    yield "dify.triggered_from", shapes.pipeline_triggered_from(invoke_from)
     args = arguments.get("args")
     if isinstance(args, Mapping):
         asked = args.get("datasource_info_list")
@@ -255,12 +268,24 @@ def _pipeline_opened(call: Any, arguments: Mapping[str, Any]) -> None:
     call.tell([Measure("dify.app.active_requests", 1, {"dify.app.mode": "rag-pipeline"})])
 
 
+def _pipeline_after(call: Any, result: Any) -> Iterator[Any]:
+    if isinstance(result, Mapping) and result.get("batch"):
+        yield "dify.indexing.batch", shapes.word(result["batch"])
+        dataset, documents = result.get("dataset"), result.get("documents")
+        if isinstance(dataset, Mapping):
+            yield "dify.dataset.id", shapes.word(dataset.get("id"))
+        if isinstance(documents, list):
+            ids = [shapes.word(row.get("id")) for row in documents[:64] if isinstance(row, Mapping)]
+            yield "dify.document.ids", [i for i in ids if i] or None
+    yield from _request_after(call, result)
+
+
 PIPELINE_REQUEST = Operation(
     concept="app",
     name=_name,
     before=_pipeline_before,
     during=_request_during,
-    after=_request_after,
+    after=_pipeline_after,
     opened=_pipeline_opened,
     span_kind="ENTRY",
 )
@@ -353,6 +378,28 @@ RUN = Operation(
     merge=True,
     claims=_claims,
 )
+
+
+def _pipeline_run_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
+    yield from _run_before(arguments, enclosing)
+    yield "dify.app.mode", "rag-pipeline"
+    yield "dify.triggered_from", shapes.pipeline_triggered_from(shapes.word(arguments.get("invoke_from")))
+
+
+def _pipeline_run_opened(call: Any, arguments: Mapping[str, Any]) -> None:
+    call.state.setdefault("mode", "rag-pipeline")
+    _run_opened(call, arguments)
+    if call.operation is PIPELINE_RUN:
+        # The task of a published pipeline reads nothing of the stream it may have asked for.
+        call.state["complete"] = True
+        extras = getattr(arguments.get("application_generate_entity"), "extras", None)
+        if isinstance(extras, dict):
+            extras[workflow.APP_NAME] = call.state["name"]
+        # Dify's function begins by making the caller's context variables its own, ours among them.
+        call.stay_in(arguments.get("context"))
+
+
+PIPELINE_RUN = replace(RUN, before=_pipeline_run_before, opened=_pipeline_run_opened)
 
 
 def _records_after(arguments: Mapping[str, Any], result: Any, enclosing: Any) -> None:

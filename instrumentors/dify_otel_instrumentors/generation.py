@@ -21,7 +21,14 @@ _OPERATIONS = {
 }
 
 
+def _event(call: Any, item: Any) -> None:
+    if isinstance(item, tuple) and len(item) == 2 and item[0] == "result":
+        call.state["result"] = item[1]
+
+
 def _result(call: Any, result: Any) -> Iterator[Any]:
+    if result is None:
+        result = call.state.get("result")
     if result is not None:
         yield "dify.generation.output", Content(result)
     if isinstance(result, Mapping) and result.get("error"):
@@ -29,7 +36,7 @@ def _result(call: Any, result: Any) -> Iterator[Any]:
 
 
 def prompt_generation(function: str) -> Operation:
-    """The operation for one of `LLMGenerator`'s generators."""
+    """The operation for one of `LLMGenerator`'s generators, or of the one that draws workflows."""
     word = _OPERATIONS[function]
 
     def before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
@@ -42,6 +49,7 @@ def prompt_generation(function: str) -> Operation:
         concept="generation",
         name=lambda facts: f"prompt_generation {word}",
         before=before,
+        during=_event,
         after=_result,
         span_kind="CHAIN",
     )

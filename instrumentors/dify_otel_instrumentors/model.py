@@ -484,6 +484,8 @@ MODERATION = Operation(
 def _to_text_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     yield from _identity(arguments.get("self"), "speech_to_text", "speech2text")
     yield "gen_ai.output.type", "text"
+    held = getattr(arguments.get("file"), "getbuffer", None)  # a BytesIO's, which neither reads nor copies
+    yield "dify.audio.bytes", held().nbytes if callable(held) else None
 
 
 def _to_text_after(call: Any, result: Any) -> Iterator[Any]:

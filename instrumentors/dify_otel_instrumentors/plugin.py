@@ -16,7 +16,9 @@ from typing import Any
 from . import shapes
 from .core import guard, metrics
 
-_NAME_MAX = 32
+_ID_MIN = 32
+"""An id is not shorter, and has digits. `get_online_document_page_content` is as long and has none."""
+_NAME_MAX = 64
 
 
 def action(path: Any) -> str | None:
@@ -34,7 +36,9 @@ def action(path: Any) -> str | None:
 
 
 def _is_name(part: str) -> bool:
-    return len(part) < _NAME_MAX and part.replace("-", "_").isidentifier()
+    if len(part) >= _ID_MIN and (len(part) > _NAME_MAX or any(map(str.isdigit, part))):
+        return False
+    return part.replace("-", "_").isidentifier()
 
 
 def _labels(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ SEAMS: tuple[Seam, ...] = (
     ),
     Seam(
         "app.pipeline",
-        app.RUN,
+        app.PIPELINE_RUN,
         (f"{_APPS}.pipeline.pipeline_generator:PipelineGenerator._generate",),
         releases=("1.9.0-",),
         lost="the app's span of a knowledge pipeline run",
@@ -528,6 +528,20 @@ SEAMS: tuple[Seam, ...] = (
             ("generate_workflow_instruction_suggestions", ("1.16.0-",)),
         )
     ),
+    *(
+        Seam(
+            f"generation.{name}",
+            generation.prompt_generation(name),
+            (f"services.workflow_generator_service:WorkflowGeneratorService.{name}",),
+            releases=releases,
+            lost="the span around a generated workflow",
+            reads=("tenant_id", "instruction"),
+        )
+        for name, releases in (
+            ("generate_workflow_graph", ("1.15.0-",)),
+            ("generate_workflow_graph_stream", ("1.16.0-",)),
+        )
+    ),
     Seam(
         "sandbox",
         sandbox.EXECUTE,
@@ -564,6 +578,26 @@ SEAMS: tuple[Seam, ...] = (
         ("core.indexing_runner:IndexingRunner._load",),
         lost="the number of segments that indexing made",
         reads=("documents", "dataset"),
+    ),
+    Seam(
+        "indexing.failed",
+        indexing.FAILED,
+        ("core.indexing_runner:IndexingRunner._handle_indexing_error",),
+        releases=("1.9.2-",),
+        lost="why a document could not be indexed",
+        reads=("error",),
+    ),
+    Seam(
+        "indexing.pipeline",
+        indexing.PIPELINE,
+        (
+            f"{_RAG}.index_processor.processor.paragraph_index_processor:ParagraphIndexProcessor.index",
+            f"{_RAG}.index_processor.processor.parent_child_index_processor:ParentChildIndexProcessor.index",
+            f"{_RAG}.index_processor.processor.qa_index_processor:QAIndexProcessor.index",
+        ),
+        releases=("1.9.0-",),
+        lost="the span of a document's indexing in a knowledge pipeline",
+        reads=("dataset", "document", "chunks"),
     ),
     Seam(
         "mcp.request",

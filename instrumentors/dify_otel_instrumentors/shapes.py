@@ -83,6 +83,11 @@ def counted(values: Any) -> int | None:
     return len(values) if isinstance(values, (list, tuple)) else None
 
 
+def pipeline_triggered_from(invoke_from: str | None) -> str:
+    """As the run record of a knowledge pipeline has it."""
+    return "rag-pipeline-debugging" if invoke_from == "debugger" else "rag-pipeline-run"
+
+
 def is_account(user: Any) -> bool:
     """Whether the `user` of a request is a console account (else an end user)."""
     # Many releases hand over flask-login's proxy of the account: its class is the account's, its type is not.

@@ -41,7 +41,8 @@ def _started_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[An
     kind = shapes.word(getattr(data, "trigger_type", None)) or "unknown"
     yield "dify.trigger.type", kind.removeprefix("trigger-")
     yield "dify.trigger.node_id", shapes.word(getattr(data, "root_node_id", None))
-    yield "dify.trigger.plugin_id", shapes.word(getattr(data, "plugin_id", None))
+    plugin = shapes.word(getattr(data, "plugin_id", None))
+    yield "dify.trigger.plugin_id", shapes.plugin(plugin) or plugin  # Dify fills it with the provider's id
     endpoint = shapes.word(getattr(data, "endpoint_id", None))
     yield "dify.trigger.id", endpoint or (enclosing.fact("dify.trigger.id") if enclosing is not None else None)
     metadata = getattr(data, "trigger_metadata", None)

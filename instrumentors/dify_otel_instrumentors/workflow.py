@@ -20,6 +20,8 @@ STARTED_BY = "dify_otel_started_by"
 """The same for a run that is queued for later: the request's span."""
 PAUSED_AT = "dify_otel_paused_at"
 """When a run began to wait for a person, in seconds since 1970: it may go on days later in another process."""
+APP_NAME = "dify_otel_app_name"
+"""The app's name, where its span may have ended before the run begins: nobody reads a published pipeline's stream."""
 
 
 def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
@@ -29,7 +31,9 @@ def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     workflow = getattr(runner, "_workflow", None)
     yield "gen_ai.operation.name", "invoke_workflow"
     app = enclosing.nearest("app") if enclosing is not None else None
-    yield "gen_ai.workflow.name", app.state.get("name") if app is not None else None
+    extras = getattr(entity, "extras", None)
+    named = extras.get(APP_NAME) if isinstance(extras, dict) else None
+    yield "gen_ai.workflow.name", (app.state.get("name") if app is not None else None) or named
     yield "dify.app_id", shapes.word(getattr(config, "app_id", None))
     yield "dify.tenant_id", shapes.word(getattr(config, "tenant_id", None))
     workflow_id = shapes.column(workflow, "id") or getattr(config, "workflow_id", None)
@@ -43,10 +47,14 @@ def _before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
     yield "dify.invoke_from", invoke_from
     triggered = app.state.get("triggered_from") if app is not None else None
     yield "dify.triggered_from", triggered or _triggered_from(entity, invoke_from)
+    if _is_pipeline(runner):
+        yield "dify.dataset.id", shapes.word(getattr(entity, "dataset_id", None))
+        document = shapes.word(getattr(entity, "document_id", None))
+        yield "dify.document.ids", [document] if document else None
+        yield "dify.indexing.batch", shapes.word(getattr(entity, "batch", None))
     depth = getattr(entity, "call_depth", None)
     if depth:
         yield "dify.workflow.call_depth", depth
-    extras = getattr(entity, "extras", None)
     if isinstance(extras, dict):
         yield "links", [extras[key] for key in (RESUMES, STARTED_BY) if extras.get(key)] or None
         if extras.get(RESUMES):
@@ -73,10 +81,14 @@ def _is_chat(runner: Any) -> bool:
     return getattr(runner, "conversation", None) is not None
 
 
+def _is_pipeline(runner: Any) -> bool:
+    return getattr(getattr(runner, "application_generate_entity", None), "pipeline_config", None) is not None
+
+
 def _triggered_from(entity: Any, invoke_from: str | None) -> str:
     """As Dify's own run record has it, which nothing here is handed."""
     if getattr(entity, "pipeline_config", None) is not None:
-        return "rag-pipeline-debugging" if invoke_from == "debugger" else "rag-pipeline-run"
+        return shapes.pipeline_triggered_from(invoke_from)
     return "debugging" if invoke_from == "debugger" else "app-run"
 
 
@@ -96,6 +108,7 @@ def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
         extras[RESUMES] = call.traceparent
         extras.pop(STARTED_BY, None)
         extras.pop(PAUSED_AT, None)
+        extras.pop(APP_NAME, None)
         call.state["extras"] = extras
     call.state["chat"] = _is_chat(arguments.get("self"))
     app = call.nearest("app")
@@ -103,7 +116,8 @@ def _opened(call: Any, arguments: Mapping[str, Any]) -> None:
         app.tell(
             (name, call.fact(name)) for name in ("dify.workflow.id", "dify.workflow.run_id", "dify.triggered_from")
         )
-    call.state["mode"] = app.state.get("mode") if app is not None else None
+    mode = app.state.get("mode") if app is not None else None
+    call.state["mode"] = mode or ("rag-pipeline" if _is_pipeline(arguments.get("self")) else None)
     call.tell([Measure("dify.workflow.active_runs", 1, {"dify.app.mode": call.state["mode"]})])
 
 

@@ -98,14 +98,18 @@ class Console:
         if csrf:
             self.headers["X-CSRF-Token"] = csrf
 
-    def set_models_up(self) -> None:
-        """A key for the provider, and which model is meant when nobody says."""
-        path = f"/workspaces/current/model-providers/{PROVIDER}"
+    def give_key(self, provider: str = PROVIDER) -> None:
+        """A key for the provider of models."""
+        path = f"/workspaces/current/model-providers/{provider}"
         credentials = {"credentials": {"api_key": "a-key"}}
         try:
-            self.request("POST", f"{path}/credentials", {**credentials, "name": "first"})
+            self.request("POST", f"{path}/credentials", {**credentials, "name": f"key {secrets.token_hex(4)}"})
         except Refused:
             self.request("POST", path, credentials)
+
+    def set_models_up(self) -> None:
+        """A key for the provider, and which model is meant when nobody says."""
+        self.give_key()
         models = {"llm": "stub-chat", "text-embedding": "stub-embed", "rerank": "stub-rerank"}
         settings = [{"model_type": kind, "provider": PROVIDER, "model": model} for kind, model in models.items()]
         self.request("POST", "/workspaces/current/default-model", {"model_settings": settings})
@@ -179,11 +183,11 @@ class Console:
         return Application(identifier, mode, self._key(identifier))
 
 
-def form(filename: str, text: str, **fields: str) -> tuple[bytes, str]:
-    """A form with a text file in it, and its content type."""
+def form(filename: str, text: str, *, of: str = "text/plain", **fields: str) -> tuple[bytes, str]:
+    """A form with a file `of` that type in it, and its content type."""
     border = secrets.token_hex(12)
     parts = [f'name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
-    parts.append(f'name="file"; filename="{filename}"\r\nContent-Type: text/plain\r\n\r\n{text}')
+    parts.append(f'name="file"; filename="{filename}"\r\nContent-Type: {of}\r\n\r\n{text}')
     body = "".join(f"--{border}\r\nContent-Disposition: form-data; {part}\r\n" for part in parts)
     return f"{body}--{border}--\r\n".encode(), f"multipart/form-data; boundary={border}"
 

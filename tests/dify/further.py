@@ -14,7 +14,7 @@ import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dify_otel.tail.span import Span
@@ -48,6 +48,8 @@ class Stage:
     absent: Collection[str]
     goes_on: Mapping[str, str]
     """How a run ends that waited for a person, without us, by mode: 1.16 stops it when it goes on (Dify #39750)."""
+    judged: set[str] = field(default_factory=set)
+    """Traces of which it is known what has to fail in them."""
 
     def needs(self, path: str) -> None:
         """Raises `Lacking` where the release has no such route."""
@@ -75,6 +77,7 @@ class Stage:
 
     def judge(self, case: Case, outcome: Outcome) -> tuple[list[Span], list[str]]:
         """The trace's spans once they are all there, and what is wrong with the call and with them."""
+        self.judged.add(outcome.trace_id)
         self.receiver.await_server_span(outcome.trace_id, case.top)
         self.receiver.settle()
         spans = self.receiver.trace(outcome.trace_id)

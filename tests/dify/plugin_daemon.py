@@ -63,10 +63,15 @@ def _model(name: str, kind: str, properties: dict[str, Any], price: tuple[str, s
 
 
 _CHAT = {"mode": "chat", "context_size": 32000}
+VOICES = [{"mode": "anna", "name": "Anna", "language": ["en-US"]}]
 MODELS = [
     *(_model(name, "llm", _CHAT, ("0.001", "0.002")) for name in ("stub-chat", "slow", "fail-model", "fail-midway")),
     _model("stub-embed", "text-embedding", {"context_size": 8000, "max_chunks": 16}, ("0.0001", None)),
     _model("stub-rerank", "rerank", {"context_size": 8000}, None),
+    _model("stub-vision", "llm", _CHAT, ("0.001", "0.002")) | {"features": ["vision", "document"]},
+    _model("stub-moderation", "moderation", {}, None),
+    _model("stub-speech2text", "speech2text", {"file_upload_limit": 25, "supported_file_extensions": "mp3,wav"}, None),
+    _model("stub-tts", "tts", {"default_voice": "anna", "voices": VOICES, "word_limit": 500, "max_workers": 2}, None),
 ]
 _KEY_FIELD = {
     "variable": "api_key",
@@ -87,13 +92,19 @@ MODEL_PROVIDER = {
     "icon_large": both("icon.svg"),
     "background": "#fff",
     "help": None,
-    "supported_model_types": ["llm", "text-embedding", "rerank"],
+    "supported_model_types": ["llm", "text-embedding", "rerank", "moderation", "speech2text", "tts"],
     "configurate_methods": ["predefined-model"],
     "models": MODELS,
     "provider_credential_schema": {"credential_form_schemas": [_KEY_FIELD]},
     "model_credential_schema": None,
     "position": {},
 }
+OPENAI = MODEL_PROVIDER | {
+    "provider": "openai",
+    "supported_model_types": ["moderation"],
+    "models": [_model(name, "moderation", {}, None) for name in ("omni-moderation-latest", "text-moderation-stable")],
+}
+"""By this name Dify's own OpenAI moderation asks for its model."""
 
 _PLAIN = {"default": None, "options": [], "scope": None, "auto_generate": None, "template": None}
 _BOUNDS = {"min": None, "max": None, "precision": None}
@@ -157,10 +168,37 @@ STRATEGIES = {
         }
     ],
 }
+
+
+def _source(name: str, kind: str) -> dict[str, Any]:
+    one = {"identity": _identity(name, provider=name, icon="icon.svg"), "parameters": [], "description": both(name)}
+    return {
+        "identity": _identity(name, description=both(name), icon="icon.svg", tags=[]),
+        "credentials_schema": [],
+        "oauth_schema": None,
+        "provider_type": kind,
+        "datasources": [one | {"output_schema": None}],
+    }
+
+
+SOURCES = {
+    name: _source(name, kind) for name, kind in (("stubpages", "online_document"), ("stubsite", "website_crawl"))
+}
+TRIGGERS = {
+    "identity": _identity("stubtrigger", description=both("Mail"), icon="icon.svg", tags=[]),
+    "subscription_schema": [],
+    "subscription_constructor": None,
+    "events": [
+        {"identity": _identity("mail_came"), "parameters": [], "description": both("Mail came"), "output_schema": {}},
+    ],
+}
 PLUGINS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{f"langgenius/{name}": ("datasource", source) for name, source in SOURCES.items()},
     "langgenius/stub": ("model", MODEL_PROVIDER),
+    "langgenius/openai": ("model", OPENAI),
     "langgenius/stubtool": ("tool", TOOLS),
     "langgenius/stubagent": ("agent_strategy", STRATEGIES),
+    "langgenius/stubtrigger": ("trigger", TRIGGERS),
 }
 
 
@@ -235,7 +273,7 @@ def management(action: str, tenant: str, query: dict[str, list[str]], body: dict
     ]
     match action:
         case "models":
-            return [provider("langgenius/stub", "stub", tenant)]
+            return [provider(f"langgenius/{name}", name, tenant) for name in ("stub", "openai")]
         case "tools":
             return [tools]
         case "tool":
@@ -264,7 +302,20 @@ def management(action: str, tenant: str, query: dict[str, list[str]], body: dict
                 "total": len(PLUGINS),
                 "has_more": False,
             }
-        case "datasources" | "triggers" | "install/tasks" | "installation/missing":
+        case "datasources":
+            return [provider(f"langgenius/{name}", name, tenant, is_authorized=False) for name in SOURCES]
+        case "datasource":
+            name = query.get("provider", [""])[0]
+            if name not in SOURCES:
+                raise Missing(action)
+            return provider(f"langgenius/{name}", name, tenant, is_authorized=False)
+        case "triggers":
+            return [provider("langgenius/stubtrigger", "stubtrigger", tenant)]
+        case "trigger":
+            if query.get("provider", [""])[0] != "stubtrigger":
+                raise Missing(action)
+            return provider("langgenius/stubtrigger", "stubtrigger", tenant)
+        case "install/tasks" | "installation/missing":
             return []
     if action.endswith("/list"):
         return management("list", tenant, query, body)
@@ -272,7 +323,7 @@ def management(action: str, tenant: str, query: dict[str, list[str]], body: dict
 
 
 def schema(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield from ({"model_schema": model} for model in MODELS if model["model"] == data["model"])
+    yield from ({"model_schema": model} for model in MODELS + OPENAI["models"] if model["model"] == data["model"])
 
 
 def credentials(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -283,20 +334,113 @@ def runtime_parameters(_: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"parameters": []}
 
 
-def chunks(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Asked what a person might ask next, a model answers a list."""
+def moderation(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Dify 1.16 and before send every letter on a line of its own."""
+    return standin.moderation({**data, "text": str(data.get("text")).replace("\n", "")})
+
+
+def voices(_: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield {"voices": [{"name": voice["name"], "value": voice["mode"]} for voice in VOICES]}
+
+
+_PLAN = {
+    "title": "Sorts letters",
+    "description": "Says what a letter is about.",
+    "app_name": "Sorter",
+    "mode": "workflow",
+    "nodes": [
+        {"id": "start", "label": "Start", "node_type": "start", "purpose": "Takes a letter."},
+        {"id": "end", "label": "End", "node_type": "end", "purpose": "Gives it back."},
+    ],
+    "edges": [{"source": "start", "target": "end"}],
+    "start_inputs": [{"variable": "letter", "label": "Letter", "type": "paragraph"}],
+}
+_WRITTEN = {
+    "Generate a Question and Answer pairs": "Q1: What swims?\nA1: Otters.\n\nQ2: What sleeps?\nA2: Cats.",
+    "convert simple user descriptions into properly formatted JSON Schema": '{"type": "object", "properties": {}}',
+    "Both your input and output should be in JSON": '{"modified": "Answer shortly.", "message": "It is shorter now."}',
+    "You are a Dify workflow planner": json.dumps(_PLAN),
+    "You configure exactly ONE node": '{"config": {}}',
+    "proposing example build instructions": '["Send the weather every morning.", "Sort letters by sender."]',
+}
+"""What is written for Dify itself, by words of its instruction."""
+
+
+def _asked_for(data: dict[str, Any]) -> str | None:
+    """The answer where Dify wants one in a form of its own: questions a person might ask next, a schema, a prompt."""
     messages = data.get("prompt_messages") or [{}]
-    if not str(messages[-1].get("content") or "").rstrip().endswith("\nquestions:"):
+    if str(messages[-1].get("content") or "").rstrip().endswith("\nquestions:"):
+        return '["Where does the Spree begin?", "And where does it end?"]'
+    instruction = str(messages[0].get("content") or "")
+    return next((text for words, text in _WRITTEN.items() if words in instruction), None)
+
+
+def chunks(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The stand-in's answers, and those that Dify wants in a form of its own."""
+    text, called = _asked_for(data), None
+    if any(tool["name"] == "extract_parameters" for tool in data.get("tools") or []):
+        function = {"name": "extract_parameters", "arguments": '{"city": "Berlin"}'}
+        text, called = "", [{"id": "call_1", "type": "function", "function": function}]
+    if text is None:
         yield from standin.llm_chunks(data)
         return
     now = time.perf_counter()
-    text = '["Where does the Spree begin?", "And where does it end?"]'
-    yield standin.chunk(data["model"], 0, text)
+    yield standin.chunk(data["model"], 0, text, tool_calls=called)
     yield standin.chunk(data["model"], 1, "", used=standin.usage(100, 12, now, now), reason="stop")
 
 
+PAGE = {"page_id": "page", "page_name": "Page", "page_icon": None, "type": "page", "last_edited_time": CREATED}
+SITE = {"source_url": "http://127.0.0.1/site", "title": "Site", "description": "A site"}
+
+
+def pages(_: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    workspace = {"workspace_id": "space", "workspace_name": "Space", "workspace_icon": None, "total": 1}
+    yield {"result": [workspace | {"pages": [PAGE | {"parent_id": None}]}]}
+
+
+def page_content(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A page is its own name, in three paragraphs."""
+    text = "\n\n".join(f"{data['page']['page_id']} says {what}." for what in ("this", "that", "more"))
+    yield {"type": "variable", "message": {"variable_name": "content", "variable_value": text, "stream": False}}
+
+
+def crawl(_: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield {"result": {"status": "processing", "web_info_list": [], "total": 1, "completed": 0}}
+    found = [SITE | {"content": "Otters swim."}]
+    yield {"result": {"status": "completed", "web_info_list": found, "total": 1, "completed": 1}}
+
+
+def embeddings(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A text may say that it is refused until a time, in seconds since 1970, or that it takes seconds."""
+    text = " ".join(data.get("texts") or [])
+    refused, slow = (re.search(rf"{words} (\d+)", text) for words in ("refused until", "embedded in"))
+    if refused and time.time() < int(refused[1]):
+        raise standin.PluginError("InvokeServerUnavailableError", "[standin] not yet")
+    if slow:
+        time.sleep(int(slow[1]))
+    yield from standin.embeddings(data)
+
+
+def dispatched(_: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """One event of whatever a subscription is sent."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{}"
+    yield {"user_id": "mailbox", "events": ["mail_came"], "response": answer.hex(), "payload": {"subject": "Otters"}}
+
+
+def event(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield {"variables": dict(data.get("payload") or {}), "cancelled": False}
+
+
 standin._ANSWERS |= {
+    "trigger/dispatch_event": dispatched,
+    "trigger/invoke_event": event,
+    "datasource/get_online_document_pages": pages,
+    "datasource/get_online_document_page_content": page_content,
+    "datasource/get_website_crawl": crawl,
+    "text_embedding/invoke": embeddings,
     "llm/invoke": chunks,
+    "moderation/invoke": moderation,
+    "tts/model/voices": voices,
     "model/schema": schema,
     "model/validate_provider_credentials": credentials,
     "model/validate_model_credentials": credentials,

@@ -194,6 +194,7 @@ def _environment(dify: Dify, directory: Path, ports: Mapping[str, int]) -> dict[
         "CODE_EXECUTION_API_KEY": "dify-sandbox",
         "MARKETPLACE_ENABLED": "false",
         "CHECK_UPDATE_URL": "",
+        "DISABLE_TELEMETRY": "true",
         "MIGRATION_ENABLED": "false",
         "LOG_LEVEL": "INFO",
         "LOG_FILE": "",
@@ -318,3 +319,18 @@ def started(running: Servers, setup: Setup) -> Iterator[Processes]:
     finally:
         worker.stop(20)
         api.stop(20)
+
+
+@contextlib.contextmanager
+def beating(running: Servers, setup: Setup) -> Iterator[Process]:
+    """Celery's beat beside API and worker. Raises `StartError` with the end of its log."""
+    kept = set(running.dify.api_dir.glob("celerybeat-schedule*"))
+    beat = _entrypoint(running, "beat", setup)
+    running.processes["beat"] = beat
+    try:
+        until(lambda: "beat: Starting..." in beat.text(), beat, READY_SECONDS)
+        yield beat
+    finally:
+        running.processes.pop("beat").stop(20)
+        for made in set(running.dify.api_dir.glob("celerybeat-schedule*")) - kept:  # when each task ran last
+            made.unlink(missing_ok=True)

@@ -144,7 +144,7 @@ def test_a_trigger_and_the_runs_it_starts_are_one_trace(kind: str, runs: int, ru
     assert len(set(triggers)) == runs
 
 
-def test_a_knowledge_pipelines_runs_link_to_the_request_that_asked_for_them(running: Running) -> None:
+def test_a_knowledge_pipelines_runs_are_below_the_request_that_asked_for_them_and_link_to_it(running: Running) -> None:
     since = time.time_ns()
     kinds.started(running, "pipeline")
     mine = [s for s in running.receiver.spans if s.start_ns >= since]
@@ -155,3 +155,5 @@ def test_a_knowledge_pipelines_runs_link_to_the_request_that_asked_for_them(runn
     for run in runs:
         assert [(link.trace_id, link.span_id) for link in run.links] == [(request.trace_id, request.span_id)]
         assert "dify.workflow.resumed" not in run.attributes
+        app, task, *_, above = _above(mine, run)[:-1]
+        assert (app.name, task.name.split("/")[0], above) == ("dify.app pipeline", "run", request)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
+import gc
 import json
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace as Shape
 from typing import Any
 
@@ -24,6 +27,7 @@ from dify_otel_instrumentors import (
 )
 from dify_otel_instrumentors.core import context
 from dify_otel_instrumentors.core.wrapper import instrument, tap
+from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 from werkzeug.local import LocalProxy
 
@@ -74,6 +78,20 @@ def test_a_streamed_request(record: Any) -> None:
     assert point.attributes["outcome"] == "success"
 
 
+def test_an_answer_that_is_replaced(record: Any) -> None:
+    recorded = record(content_on_spans=True)
+    items = [
+        *(sse(event="message", message_id="m", answer=text) for text in ("Some", "thing forbidden")),
+        sse(event="message_replace", answer="I may not ", reason="output_moderation"),
+        sse(event="message", message_id="m", answer="say."),
+        sse(event="message_end", metadata={}),
+    ]
+    assert list(request(items, args={"query": "What?"})) == items
+    told = recorded.span("dify.app Otters").attributes
+    assert told["dify.app.outputs"] == "I may not say."
+    assert "forbidden" not in repr(dict(told))
+
+
 @pytest.mark.parametrize(
     ("items", "outcome", "error"),
     [
@@ -81,6 +99,16 @@ def test_a_streamed_request(record: Any) -> None:
         ([sse(event="workflow_finished", data={"status": "stopped"})], "cancelled", None),
         ([sse(event="workflow_finished", data={"status": "partial-succeeded"})], "success", None),
         ([sse(event="workflow_paused", data={})], "paused", None),
+        # A refused question's run never started: Dify makes its end up behind that of the message.
+        (
+            [
+                sse(event="message", answer="No."),
+                sse(event="message_end", metadata={}),
+                sse(event="workflow_finished", data={"status": "failed", "error": "CANARY"}),
+            ],
+            "success",
+            None,
+        ),
         ([sse(event="error", code="provider_quota_exceeded", message="CANARY")], "error", "provider_quota_exceeded"),
         (
             [
@@ -450,6 +478,13 @@ def test_an_agents_rounds(recorded: Any, fails: bool) -> None:
 # --- the rest
 
 
+def test_a_started_run_names_the_plugin_and_not_its_provider(recorded: Any) -> None:
+    for given in ("langgenius/mail/box", "langgenius/mail"):  # Dify fills `plugin_id` with the provider's
+        data = Shape(trigger_type="trigger-plugin", plugin_id=given)
+        instrument(lambda trigger_data: None, trigger.STARTED)(trigger_data=data)
+    assert [span.attributes["dify.trigger.plugin_id"] for span in recorded.spans] == ["langgenius/mail"] * 2
+
+
 def test_the_smaller_concepts(record: Any) -> None:
     recorded = record(content_on_spans=True)
     flagged = Shape(flagged=True, action=Shape(value="direct_output"), preset_response="no")
@@ -472,6 +507,82 @@ def test_the_smaller_concepts(record: Any) -> None:
     assert facts["dataset_indexing"]["dify.dataset.id"] == "ds"
     assert facts["trigger"]["dify.trigger.id"] == "w"
     assert facts["conversation_name"]["dify.generation.output"] == "name"
+
+
+def test_a_published_pipelines_run_is_below_its_app_though_dify_sets_the_context_back(record: Any) -> None:
+    recorded = record()
+    run = instrument(lambda self: None, workflow.RUN)
+    entity = Shape(
+        extras={}, pipeline_config=Shape(), invoke_from="published", dataset_id="ds", document_id="d", batch="1"
+    )
+
+    def generate(
+        self: Any,
+        pipeline: Any,
+        user: Any,
+        application_generate_entity: Any,
+        invoke_from: Any,
+        context: Any,
+        streaming: Any,
+    ) -> Any:
+        for variable, value in context.items():  # as `preserve_flask_contexts` does
+            variable.set(value)
+        run(Shape(application_generate_entity=application_generate_entity))
+        return (item for item in ())
+
+    with trace.use_span(recorded.tracer.start_span("task"), end_on_exit=True):
+        taken = contextvars.copy_context()
+        pipeline = Shape(id="p", tenant_id="t", name="Facts")
+        instrument(generate, app.PIPELINE_RUN)(None, pipeline, Account(), entity, "published", taken, True)
+    gc.collect()
+    told, ran = recorded.span("dify.app Facts"), recorded.span("invoke_workflow Facts")
+    assert ran.parent.span_id == told.context.span_id
+    assert "dify.stream.outcome" not in told.attributes and not entity.extras.keys() - {workflow.RESUMES}
+    assert told.attributes["dify.app.mode"] == "rag-pipeline"
+    for span in (told, ran):
+        assert span.attributes["dify.triggered_from"] == "rag-pipeline-run"
+    assert ran.attributes["dify.dataset.id"] == "ds" and ran.attributes["dify.document.ids"] == ("d",)
+    assert ran.attributes["dify.indexing.batch"] == "1"
+
+
+def in_a_pool() -> Any:
+    return trace.get_current_span().get_span_context().trace_id
+
+
+def test_a_task_without_a_call_of_ours_hands_its_span_to_difys_own_pool(
+    recorded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the task of a published knowledge pipeline does."""
+    context.carry_into_threads()
+    try:
+        with trace.use_span(recorded.tracer.start_span("task")) as span, ThreadPoolExecutor(1) as pool:
+            monkeypatch.setattr(in_a_pool, "__module__", "tasks.rag_pipeline.rag_pipeline_run_task")
+            assert pool.submit(in_a_pool).result() == span.get_span_context().trace_id
+            monkeypatch.setattr(in_a_pool, "__module__", "elsewhere")
+            assert pool.submit(in_a_pool).result() == 0
+    finally:
+        context.leave_threads_alone()
+
+
+def test_a_generated_workflow(record: Any) -> None:
+    recorded = record(content_on_spans=True)
+    drawn = {"graph": {"nodes": []}, "error": "EMPTY"}
+    draw = instrument(lambda *, tenant_id, instruction: drawn, generation.prompt_generation("generate_workflow_graph"))
+    assert draw(tenant_id="t", instruction="sort letters") is drawn
+    events = [("plan", {"title": "Sorts"}), ("result", drawn)]
+    stream = instrument(
+        lambda *, tenant_id, instruction: (event for event in events),
+        generation.prompt_generation("generate_workflow_graph_stream"),
+    )
+    assert list(stream(tenant_id="t", instruction="sort letters")) == events
+    for told in recorded.spans:
+        assert told.name == "prompt_generation workflow_graph"
+        assert told.attributes["dify.prompt_generation.operation_type"] == "workflow_graph"
+        assert told.attributes["dify.tenant_id"] == "t"
+        assert told.attributes["dify.generation.input"] == "sort letters"
+        assert json.loads(told.attributes["dify.generation.output"]) == drawn
+        assert told.attributes["dify.generation.error"] == "EMPTY"
+    assert len(recorded.spans) == 2
 
 
 class Message:

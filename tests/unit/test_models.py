@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Generator
 from decimal import Decimal
@@ -255,7 +256,7 @@ def test_rerank_embeddings_and_speech(record: Any) -> None:
             instance, "hi", "v"
         )
     )
-    instrument(lambda self, file: "heard", model.SPEECH_TO_TEXT)(instance, None)
+    instrument(lambda self, file: "heard", model.SPEECH_TO_TEXT)(instance, io.BytesIO(b"sound"))
     instrument(lambda self, text: True, model.MODERATION)(instance, "bad")
     facts = {s.name.split()[0]: s.attributes for s in recorded.spans}
     assert facts["rerank"]["dify.rerank.scores"] == (0.9, 0.0) and facts["rerank"]["dify.rerank.output_count"] == 2
@@ -263,6 +264,7 @@ def test_rerank_embeddings_and_speech(record: Any) -> None:
     assert facts["embeddings"]["gen_ai.usage.input_tokens"] == 4
     assert facts["text_to_speech"]["dify.tts.bytes"] == 3 and facts["text_to_speech"]["dify.tts.chunks"] == 2
     assert facts["speech_to_text"]["dify.speech.transcript"] == "heard"
+    assert facts["speech_to_text"]["dify.audio.bytes"] == 5
     assert facts["moderation"]["dify.moderation.flagged"] is True
 
 

@@ -159,7 +159,12 @@ def test_a_stream_never_read_is_no_call(client: Any, recorded: Any) -> None:
         (f"plugin/{TENANT}/dispatch/speech2text/invoke", "speech2text/invoke"),
         (f"plugin/{TENANT}/dispatch/tts/model/voices", "tts/model/voices"),
         (f"plugin/{TENANT}/dispatch/model/polling/start", "model/polling/start"),
+        (
+            f"plugin/{TENANT}/dispatch/datasource/get_online_document_page_content",
+            "datasource/get_online_document_page_content",
+        ),
         (f"plugin/{TENANT}/dispatch/tool/{TENANT}", "dispatch"),
+        (f"plugin/{TENANT}/dispatch/tool/a0123456789abcdef0123456789abcdef", "dispatch"),
         (f"plugin/{TENANT}/management/models", "management"),
         (f"plugin/{TENANT}/management/install/tasks/{TENANT}/delete/langgenius/openai:1@abc", "management"),
         (f"plugin/{TENANT}/asset/{TENANT}", "asset"),

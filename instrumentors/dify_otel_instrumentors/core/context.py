@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from opentelemetry import context as otel_context
+from opentelemetry import trace
 
 from . import guard
 
@@ -52,6 +53,11 @@ def carried(function: Callable[..., Any], context: Any) -> Callable[..., Any]:
     return run
 
 
+def _inside() -> bool:
+    """A call of ours, or a request or task without one: a knowledge pipeline's task hands its runs to a pool itself."""
+    return current() is not None or trace.get_current_span().get_span_context().is_valid
+
+
 def _wanted(function: Any) -> bool:
     module = getattr(function, "__module__", None) or ""
     return module.startswith(CARRIED) and not module.startswith(NOT_CARRIED)
@@ -67,11 +73,10 @@ def carry_into_threads() -> None:
     @functools.wraps(start)
     def carrying_start(self: threading.Thread) -> None:
         try:
-            if current() is not None:
-                # A Timer keeps its callable under `function`; a subclass that overrides run() has no target.
-                target = getattr(self, "function", None) or getattr(self, "_target", None) or type(self)
-                if _wanted(target):
-                    self.run = carried(self.run, otel_context.get_current())  # type: ignore[method-assign]
+            # A Timer keeps its callable under `function`; a subclass that overrides run() has no target.
+            target = getattr(self, "function", None) or getattr(self, "_target", None) or type(self)
+            if _wanted(target) and _inside():
+                self.run = carried(self.run, otel_context.get_current())  # type: ignore[method-assign]
         except Exception:
             guard.failed("context.thread")
         return start(self)
@@ -79,7 +84,7 @@ def carry_into_threads() -> None:
     @functools.wraps(submit)  # type: ignore[arg-type]
     def carrying_submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         try:
-            if current() is not None and _wanted(fn):
+            if _wanted(fn) and _inside():
                 fn = carried(fn, otel_context.get_current())
         except Exception:
             guard.failed("context.submit")

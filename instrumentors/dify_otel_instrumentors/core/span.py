@@ -7,6 +7,7 @@ sampled-out parent no span is made: a call is then only what the metrics need, o
 
 from __future__ import annotations
 
+import contextvars
 import enum
 from collections.abc import Callable, Mapping
 from time import perf_counter, time_ns
@@ -324,6 +325,11 @@ class Call:
             otel_context.attach(inner._context)
         except Exception:
             guard.failed("span.lend")
+
+    def stay_in(self, variables: Any) -> None:
+        """Be current in that copy of the context's variables as well, from where Dify sets them back."""
+        if isinstance(variables, contextvars.Context) and self._context is not None:
+            variables.run(otel_context.attach, self._context)
 
     def restore(self) -> None:
         """Take back what was lent."""
