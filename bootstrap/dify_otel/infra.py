@@ -610,10 +610,28 @@ def _celery(provider: GatedProvider, meters: Any) -> None:
     instrumentor = _instrumentor("opentelemetry.instrumentation.celery", "CeleryInstrumentor")
     if instrumentor is not None:
         instrumentor.instrument(tracer_provider=provider, meter_provider=meters, skip_dep_check=True)
+        from opentelemetry.instrumentation import celery as instrumentation
+
+        vars(instrumentation)["context_api"] = _ContextApi()
     from celery.signals import before_task_publish, task_prerun
 
     before_task_publish.connect(_published, weak=False)
     task_prerun.connect(_taken, weak=False)
+
+
+class _ContextApi:
+    """OpenTelemetry's `context` for its Celery instrumentation, which in 0.48b0 detaches what it never attached.
+
+    A task that beat sends brings no context: Dify's log had an error with a traceback for each (contrib #2927).
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(otel_context, name)
+
+    @staticmethod
+    def detach(token: Any) -> None:
+        if token is not None:
+            otel_context.detach(token)
 
 
 def _published(headers: Any = None, **_: Any) -> None:

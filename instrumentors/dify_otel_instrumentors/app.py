@@ -325,7 +325,7 @@ def _run_before(arguments: Mapping[str, Any], enclosing: Any) -> Iterator[Any]:
         yield "dify.app.inputs", Content({"inputs": args.get("inputs"), "query": args.get("query")})
         yield from _turn(args.get("query"))
     if enclosing is not None:
-        outer = enclosing.nearest("workflow")
+        outer = enclosing.nearest("workflow") or enclosing.nearest("agent")
         if outer is not None:
             yield "dify.parent.workflow.run_id", outer.inherited.get("dify.workflow.run_id")
             yield "dify.parent.app_id", outer.inherited.get("dify.app_id")

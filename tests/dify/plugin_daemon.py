@@ -68,6 +68,8 @@ MODELS = [
     *(_model(name, "llm", _CHAT, ("0.001", "0.002")) for name in ("stub-chat", "slow", "fail-model", "fail-midway")),
     _model("stub-embed", "text-embedding", {"context_size": 8000, "max_chunks": 16}, ("0.0001", None)),
     _model("stub-rerank", "rerank", {"context_size": 8000}, None),
+    _model("stub-react", "llm", _CHAT, ("0.001", "0.002")) | {"features": []},
+    _model("stub-rounds", "llm", _CHAT, ("0.001", "0.002")),
     _model("stub-vision", "llm", _CHAT, ("0.001", "0.002")) | {"features": ["vision", "document"]},
     _model("stub-moderation", "moderation", {}, None),
     _model("stub-speech2text", "speech2text", {"file_upload_limit": 25, "supported_file_extensions": "mp3,wav"}, None),
@@ -375,9 +377,34 @@ def _asked_for(data: dict[str, Any]) -> str | None:
     return next((text for words, text in _WRITTEN.items() if words in instruction), None)
 
 
+_ACTION = 'Thought: I look it up.\nAction:\n```json\n{"action": "%s", "action_input": {"city": "%s"}}\n```'
+
+
+def _next_step(data: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]] | None]:
+    """What an agent's model says to the tools it has: it asks the first one about two cities, then it answers."""
+    messages = data.get("prompt_messages") or [{}]
+    if data["model"] == "stub-react":
+        known = re.search(r"weather|fail_tool", str(messages[0].get("content")))
+        steps = str(messages).count('"action_input"') - str(messages[0]).count('"action_input"')
+        if known is None or steps >= 2:
+            return "Thought: I know enough.\nFinal Answer: It is sunny in both.", None
+        return _ACTION % (known[0], ("Berlin", "Paris")[steps]), None
+    since = max((i for i, m in enumerate(messages) if m.get("role") == "user"), default=0)
+    steps = sum(m.get("role") == "tool" for m in messages[since:])
+    tools = [t for t in data.get("tools") or [] if data["model"] == "stub-rounds" or t["name"].startswith("dataset_")]
+    if not tools or steps >= (2 if data["model"] == "stub-rounds" else 1):
+        return None, None
+    known = (tools[0].get("parameters") or {}).get("properties") or {}
+    arguments = json.dumps(dict.fromkeys(known, ("Berlin", "Paris")[steps]))
+    function = {"name": tools[0]["name"], "arguments": arguments}
+    return "", [{"id": f"call_{steps}", "type": "function", "function": function}]
+
+
 def chunks(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The stand-in's answers, and those that Dify wants in a form of its own."""
     text, called = _asked_for(data), None
+    if text is None:
+        text, called = _next_step(data)
     if any(tool["name"] == "extract_parameters" for tool in data.get("tools") or []):
         function = {"name": "extract_parameters", "arguments": '{"city": "Berlin"}'}
         text, called = "", [{"id": "call_1", "type": "function", "function": function}]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dify import assistance, calls, console, further, judgement, pipelines, servers, triggered
+from tests.dify import agents, assistance, calls, console, further, judgement, mcp, pipelines, servers, triggered
 from tests.dify.calls import CASES, SOME, Case
 from tests.dify.console import Application
 from tests.dify.receiver import Receiver
@@ -227,7 +227,11 @@ def others(ready: Ready, agent: Path, receiver: Receiver) -> Iterator[Further]:
         yield Further(processes, _stage(ready.servers, receiver, ready.goes_on))
 
 
-KINDS = {**further.KINDS, **assistance.KINDS, **pipelines.KINDS, **triggered.KINDS}
+KINDS = {
+    kind: judges
+    for module in (further, assistance, agents, mcp, pipelines, triggered)
+    for kind, judges in module.KINDS.items()
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.dify import judgement
 from tests.dify.calls import RUN, Case
+from tests.dify.console import Refused
 from tests.dify.further import MODEL, WORKER_SECONDS, Stage, _account, _below, _has, _streamed
 from tests.standin import drive, graphs
 from tests.standin.drive import QUERY, Outcome
@@ -136,9 +137,14 @@ def plugin(stage: Stage) -> list[str]:
 
 def _disable(stage: Stage, app: str) -> None:
     """So that it is not due again while others are judged."""
-    for trigger in stage.console.request("GET", f"/apps/{app}/triggers")["data"]:
+    path = f"/apps/{app}/triggers"
+    for trigger in stage.console.request("GET", path)["data"]:
         body = {"trigger_id": trigger["id"], "enable_trigger": False}
-        stage.console.request("POST", f"/apps/{app}/trigger-enable", body)
+        try:
+            stage.console.request("POST", f"/apps/{app}/trigger-enable", body)
+        except Refused:  # 1.14.2 does as it is told and then fails to say so
+            if any(row["status"] == "enabled" for row in stage.console.request("GET", path)["data"]):
+                raise
 
 
 def tried_webhook(stage: Stage) -> list[str]:

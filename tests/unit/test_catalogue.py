@@ -315,6 +315,15 @@ def test_a_workflow_used_as_a_tool_names_the_node_that_called_it(recorded: Any) 
     assert facts["dify.parent.workflow.run_id"] == "run-1"
 
 
+def test_a_workflow_used_as_a_tool_names_the_app_whose_agent_called_it(recorded: Any) -> None:
+    inner = instrument(lambda app_model, user, args, invoke_from: None, app.RUN)
+    config = Shape(app_id="app-of-the-agent", tenant_id="t")
+    instrument(lambda self: inner(APP, USER, {}, "service-api"), agent.RUN)(Shape(app_config=config))
+    facts = recorded.span("dify.app Otters").attributes
+    assert facts["dify.parent.app_id"] == "app-of-the-agent"
+    assert "dify.parent.workflow.run_id" not in facts
+
+
 @pytest.mark.parametrize("operation", [app.REQUEST, app.RUN])
 def test_the_callers_session_is_on_the_apps_span_in_whichever_process(operation: Any, recorded: Any) -> None:
     args = {"trace_session_id": "session-1"}

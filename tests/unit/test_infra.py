@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from celery import Celery
 from dify_otel import infra
 from dify_otel_instrumentors.core import span
 from dify_otel_instrumentors.core.operation import Operation
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.instrumentation import celery as celery_instrumentation
+from opentelemetry.instrumentation.celery import CeleryInstrumentor
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -86,3 +90,24 @@ def test_all_means_all(provider: tuple[TracerProvider, InMemorySpanExporter]) ->
     outer.leave(token)
     outer.finish()
     assert names(provider[1]).count("SELECT dify") == infra.SLOW_MAX + 3
+
+
+def test_a_task_that_brings_no_context_leaves_no_error_in_the_log(
+    provider: tuple[TracerProvider, InMemorySpanExporter], caplog: pytest.LogCaptureFixture
+) -> None:
+    made, keep = provider
+    app = Celery("test", broker="memory://")
+
+    @app.task
+    def due() -> int:
+        return 7
+
+    infra._celery(infra.GatedProvider(made, infra.Rules(), "celery"), NoOpMeterProvider())
+    try:
+        assert due.apply().get() == 7
+        # Newer instrumentations do not ask for this any more.
+        celery_instrumentation.context_api.detach(None)
+    finally:
+        CeleryInstrumentor().uninstrument()
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("opentelemetry")] == []
+    assert keep.get_finished_spans() == ()
