@@ -28,6 +28,7 @@ SERVICES = HERE.parent / "standin" / "services"
 READY_SECONDS = 240.0
 """A cold import of Dify takes half a minute on a fast machine; on a loaded one much longer."""
 PASSWORD = "postgres-password-of-the-harness"
+AGENT_TOKEN = "agent-token-of-the-harness"
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,8 @@ def _environment(dify: Dify, directory: Path, ports: Mapping[str, int]) -> dict[
         "PLUGIN_DIFY_INNER_API_KEY": "inner-key",
         "CODE_EXECUTION_ENDPOINT": f"http://127.0.0.1:{ports['sandbox']}",
         "CODE_EXECUTION_API_KEY": "dify-sandbox",
+        "AGENT_BACKEND_BASE_URL": f"http://127.0.0.1:{ports['agents']}",
+        "AGENT_BACKEND_API_TOKEN": AGENT_TOKEN,
         "MARKETPLACE_ENABLED": "false",
         "CHECK_UPDATE_URL": "",
         "DISABLE_TELEMETRY": "true",
@@ -214,7 +217,9 @@ def servers(dify: Dify) -> Iterator[Servers]:
     """
     directory = _folder()
     (directory / "storage").mkdir()
-    ports = {name: free_port() for name in ("postgres", "vectors", "redis", "api", "plugin", "sandbox")}
+    ports = {
+        name: free_port() for name in ("postgres", "vectors", "redis", "api", "plugin", "sandbox", "agents", "shell")
+    }
     running: dict[str, Process] = {}
     programs, pgvector = _programs("DIFY_POSTGRES_BIN"), vector_programs()
     if programs is None:
@@ -229,7 +234,7 @@ def servers(dify: Dify) -> Iterator[Servers]:
             _sql(programs, ports["vectors"], "vectors", "create extension vector")
         running["redis"] = processes._redis(directory, ports["redis"])
         base = f"http://127.0.0.1:{ports['api']}"
-        services = {"plugin": HERE / "plugin_daemon.py", "sandbox": SERVICES / "sandbox.py"}
+        services = {"plugin": HERE / "plugin_daemon.py", "sandbox": SERVICES / "sandbox.py", "shell": HERE / "shell.py"}
         for name, program in services.items():
             more = ["--inner-api", base] if name == "plugin" else []
             command: list[str | Path] = [sys.executable, program, "--port", str(ports[name]), *more]
@@ -237,6 +242,8 @@ def servers(dify: Dify) -> Iterator[Servers]:
             running[name] = spawn(name, command, directory, env=clean)
             url = f"http://127.0.0.1:{ports[name]}/health"
             until(lambda url=url: answers(url), running[name], 30)  # type: ignore[misc]
+        if os.environ.get("DIFY_AGENT_PYTHON"):
+            running["agents"] = _agents(Path(os.environ["DIFY_AGENT_PYTHON"]), directory, ports)
         _migrate(dify, environment)
         yield Servers(
             dify, directory, base, environment["PLUGIN_DAEMON_URL"], pgvector is not None, environment, running
@@ -246,6 +253,25 @@ def servers(dify: Dify) -> Iterator[Servers]:
             process.stop(5)
         if not os.environ.get("DIFY_HARNESS_KEEP"):
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _agents(python: Path, directory: Path, ports: Mapping[str, int]) -> Process:
+    """Dify's own agent backend (1.15 and later)."""
+    url = f"http://127.0.0.1:{ports['agents']}"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DIFY_AGENT_REDIS_URL": f"redis://127.0.0.1:{ports['redis']}/3",
+        "DIFY_AGENT_PLUGIN_DAEMON_URL": f"http://127.0.0.1:{ports['plugin']}",
+        "DIFY_AGENT_PLUGIN_DAEMON_API_KEY": "plugin-api-key",
+        "DIFY_AGENT_INNER_API_URL": f"http://127.0.0.1:{ports['api']}",
+        "DIFY_AGENT_INNER_API_KEY": "inner-key",
+        "DIFY_AGENT_API_TOKEN": AGENT_TOKEN,
+        "DIFY_AGENT_SHELLCTL_ENTRYPOINT": f"http://127.0.0.1:{ports['shell']}",
+    }
+    words = ("-m", "uvicorn", "dify_agent.server.app:app", "--host", "127.0.0.1", "--port", str(ports["agents"]))
+    process = spawn("agents", [python, *words], directory, env=environment)
+    until(lambda: answers(f"{url}/openapi.json"), process, 60)
+    return process
 
 
 def _migrate(dify: Dify, environment: Mapping[str, str]) -> None:

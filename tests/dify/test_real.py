@@ -19,7 +19,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.dify import agents, assistance, calls, console, further, judgement, mcp, pipelines, servers, triggered
+from tests.dify import (
+    agent_apps,
+    agents,
+    assistance,
+    calls,
+    console,
+    further,
+    judgement,
+    mcp,
+    pipelines,
+    servers,
+    triggered,
+)
 from tests.dify.calls import CASES, SOME, Case
 from tests.dify.console import Application
 from tests.dify.receiver import Receiver
@@ -229,7 +241,7 @@ def others(ready: Ready, agent: Path, receiver: Receiver) -> Iterator[Further]:
 
 KINDS = {
     kind: judges
-    for module in (further, assistance, agents, mcp, pipelines, triggered)
+    for module in (further, assistance, agents, agent_apps, mcp, pipelines, triggered)
     for kind, judges in module.KINDS.items()
 }
 
