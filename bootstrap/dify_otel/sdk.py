@@ -390,6 +390,8 @@ def _own(sdk: Sdk) -> None:
     resource = _resource(sdk)
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     exporter = _made("traces", lambda: _span_exporter(settings))
+    records = _made("logs", lambda: _log_exporter(settings))
+    forks.renew(e for e in (exporter, records) if e is not None)
     if exporter is not None:
         sdk.spans = _Spans(exporter)
         size = int(os.environ.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH))
@@ -399,7 +401,8 @@ def _own(sdk: Sdk) -> None:
         provider.add_span_processor(sdk.queue)
     sdk.tracer_provider = provider
     sdk.meter_provider = _made("metrics", lambda: _meter_provider(settings, resource))
-    sdk.logger_provider = _made("logs", lambda: _logger_provider(settings, resource))
+    if records is not None:
+        sdk.logger_provider = _made("logs", lambda: _logger_provider(settings, resource, records))
 
 
 def _made(signal: str, make: Callable[[], Any]) -> Any:
@@ -494,29 +497,26 @@ def _meter_provider(settings: Settings, resource: Resource) -> Any:
     )
 
 
-def _logger_provider(settings: Settings, resource: Resource) -> Any:
+def _log_exporter(settings: Settings) -> Any:
     kind = settings.logs_exporter
     if kind == "none" and not settings.emit_events:
         return None
-    from dify_otel import logs
-
-    exporter: Any
     if kind == "console":
         from opentelemetry.sdk._logs import export as sdk_export
 
         # ConsoleLogExporter until 1.36, ConsoleLogRecordExporter afterwards.
-        exporter = getattr(sdk_export, "ConsoleLogRecordExporter", None) or sdk_export.ConsoleLogExporter
-        return logs.provider(
-            resource, exporter(), records=kind != "none", content=settings.content_mode != "NO_CONTENT"
-        )
+        return (getattr(sdk_export, "ConsoleLogRecordExporter", None) or sdk_export.ConsoleLogExporter)()
     if _protocol(settings, "LOGS") == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcExporter
 
-        return logs.provider(
-            resource, GrpcExporter(), records=kind != "none", content=settings.content_mode != "NO_CONTENT"
-        )
+        return GrpcExporter()
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpExporter
 
-    return logs.provider(
-        resource, HttpExporter(), records=kind != "none", content=settings.content_mode != "NO_CONTENT"
-    )
+    return HttpExporter()
+
+
+def _logger_provider(settings: Settings, resource: Resource, exporter: Any) -> Any:
+    from dify_otel import logs
+
+    records, content = settings.logs_exporter != "none", settings.content_mode != "NO_CONTENT"
+    return logs.provider(resource, exporter, records=records, content=content)
