@@ -306,7 +306,7 @@ def node_run() -> dict[str, float]:
         for _ in relayed(many):
             pass
 
-    without, with_relay = best(bare_stream, our_stream, calls=1, turns=60)
+    without, with_relay = best(bare_stream, our_stream, calls=1)
     span.configure(None)
     return {
         "recorded node, µs": call,
