@@ -73,7 +73,8 @@ class Stage:
         status, answer = drive.request(method, self.base + path, body, headers)
         if status >= 300:
             raise RuntimeError(f"{method} {path}: {status} {answer[:1500].decode(errors='replace')}")
-        return trace_id, json.loads(answer or b"null")
+        # Dify 1.6 answers MCP as a stream of one event.
+        return trace_id, json.loads(answer.removeprefix(b"event: message\ndata: ") or b"null")
 
     def judge(self, case: Case, outcome: Outcome) -> tuple[list[Span], list[str]]:
         """The trace's spans once they are all there, and what is wrong with the call and with them."""

@@ -58,7 +58,7 @@ class _Weather(RecordingHandler):
 
     def route(self) -> None:
         body = json.loads(self.body() or b"{}")
-        self.remember(str(body.get("method")))
+        self.remember(" ".join(filter(None, (body.get("method"), body.get("params", {}).get("protocolVersion")))))
         if "id" not in body:
             self.answer({}, 405 if self.command == "GET" else 202)
             return
@@ -93,7 +93,8 @@ def strangers_tool(stage: Stage) -> list[str]:
         looks = {"icon": "A", "icon_type": "emoji", "icon_background": "#FFEAD5"}
         server = {"server_url": url, "name": name, "server_identifier": name, "headers": {}, "configuration": {}}
         stage.console.request("POST", "/workspaces/current/tool-provider/mcp", {**looks, **server})
-        (listed,) = [p for p in stage.console.request("GET", "/workspaces/current/tools/mcp") if p["name"] == name]
+        # Dify 1.6's list of MCP tools has the server's identifier for an id.
+        (listed,) = [p for p in stage.console.request("GET", "/workspaces/current/tool-providers") if p["name"] == name]
         if not listed["tools"]:
             stage.console.request("GET", f"/workspaces/current/tool-provider/mcp/update/{listed['id']}")
         (described,) = console._agent_mode("weather")["tools"]
@@ -106,11 +107,13 @@ def strangers_tool(stage: Stage) -> list[str]:
         )
         spans, found = stage.judge(case, stage.call(app, case))
         asked = [seen for seen in _Weather.seen if seen["note"] == "tools/call"]
+        versions = {seen["note"].split()[1] for seen in _Weather.seen if seen["note"].startswith("initialize ")}
     found += [] if asked else ["the stranger was not asked"]
     told = [seen for seen in asked if {"traceparent", "baggage"} & seen["headers"].keys()]
     found += [f"the stranger was told {told}"] if told else []
     found += _has(spans, "tools/call weather", {"mcp.method.name": "tools/call", "gen_ai.tool.name": "weather"})
-    found += _has(spans, "initialize", {"mcp.protocol.version": "2025-06-18"})
+    for version in versions or {"any"}:
+        found += _has(spans, "initialize", {"mcp.protocol.version": version})
     if "a-secret-in-the-query" in str([(s.name, s.attributes) for s in spans]):
         found.append("the secret in the server's address is told")
     return found + _below(spans, "tools/call", "execute_tool weather")
