@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,53 @@ def test_a_fork_while_exporting() -> None:
     assert done.returncode == 0, done.stderr
     ids = [span.span_id for span in backend.spans]
     assert len(ids) == len(set(ids)) == 5 * 203, done.stderr
+
+
+def test_a_fork_has_a_connection_of_its_own() -> None:
+    """On one that both use, parent and copy would read each other's answers."""
+    asked: list[tuple[int, bytes]] = []
+
+    class Keeping(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == "/v1/traces":
+                asked.append((self.client_address[1], body))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None: ...
+
+    program = """
+        from dify_otel import sdk, settings
+        started = sdk.start(settings.current(), "job")
+        def work(): return 1
+        def send(name):
+            instrument(work, Operation(concept="thing", name=lambda f: name, before=lambda a, e: ()))()
+            started.flush()
+        send("first")
+        if os.fork() == 0:
+            send("copy")
+            os._exit(0)
+        assert os.wait()[1] == 0
+        send("second")
+        """
+    with ThreadingHTTPServer(("127.0.0.1", 0), Keeping) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            done = python(
+                program,
+                OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{server.server_port}",
+                OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+                DIFY_OTEL_FLUSH_SECONDS="10",
+            )
+        finally:
+            server.shutdown()
+    assert done.returncode == 0, done.stderr
+    ports = [next(port for port, body in asked if name in body) for name in (b"first", b"copy", b"second")]
+    assert ports[0] == ports[2] != ports[1]
 
 
 DISK = """

@@ -151,7 +151,7 @@ def test_a_request_is_exported(cell: Cell, protocol: str, tmp_path: Path) -> Non
         spans = receiver.spans
     assert done.returncode == 0, done.stderr[-3000:]
     facts = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("FACTS ")]
-    assert facts == [{"answer": "You said ", "child": 0}]
+    assert facts == [{"answer": "You said ", "sent": [1, 1], "imported": []}]
     assert "Traceback" not in done.stderr and "telemetry failed" not in done.stderr, done.stderr[-3000:]
     assert done.stderr.count("seams hooked") == 1, done.stderr
 
@@ -165,7 +165,7 @@ def test_a_request_is_exported(cell: Cell, protocol: str, tmp_path: Path) -> Non
     assert chat.attributes["gen_ai.usage.output_tokens"] == 2
     assert chat.end_ns <= server.end_ns, "the server span lasts as long as the stream"
     # A forked copy exports what it did itself, and nothing of its parent's a second time.
-    assert [s.name for s in spans if s.trace_id != "a" * 32] == ["chat forked-chat"]
+    assert [s.name for s in spans if s.trace_id != "a" * 32] == ["chat first-chat", "chat forked-chat"]
     assert len({s.span_id for s in spans}) == len(spans)
 
     assert b"gen_ai.client.operation.duration" in bodies["metrics"]
